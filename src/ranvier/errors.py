@@ -1,0 +1,135 @@
+"""Every exception, in one tree. Anything else that comes out is our bug.
+
+::
+
+    RanvierError                  code (stable slug), clause, trail
+    |-- BadConfiguration          ours: the file or the call
+    |-- Malformed (ValueError)    core: breaks a grammar
+    |-- NotValid                  core: well-formed, but a rule fails; carries the conditions
+    |-- NetworkFault              edges:
+    |   |-- DnsFault                nobody answered the question
+    |   |-- ConnectFault            no TCP connection (refused, no route, reset)
+    |   |-- TlsFault                the handshake or the certificate; carries the chain seen
+    |   |-- TimedOut                a limit in seconds passed
+    |   |-- AddressRefused          our own policy: no connection was made
+    |   `-- ConnectionLost          it broke, or spoke no HTTP, or too much of it
+    |-- StoreFault                edges: our disk or database
+    |-- Unreachable               services: no authenticated connection, every attempt in the trail
+    `-- PeerFault                 services: it answered, but malformed or not valid
+
+The core says *what* is wrong, the services *with whom*, and later the doctor
+*what to do about it*. ``code`` is a stable slug that programs may compare;
+texts may change. ``clause`` cites the text the rule comes from, for example
+``[s2s:resolving-server-names 3.3]`` or ``[2014:retrieving-server-keys]``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ranvier.trail import NO_TRAIL, Trail
+
+if TYPE_CHECKING:
+    from typing import Self
+
+
+class RanvierError(Exception):
+    """The root: a stable ``code``, a sentence, the clause, and the trail so far."""
+
+    def __init__(
+        self, code: str, message: str, *, clause: str = "", trail: Trail = NO_TRAIL
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.clause = clause
+        self.trail = trail
+
+    def with_trail(self, trail: Trail) -> Self:
+        """The same error, carrying ``trail``; services call this as they raise."""
+        self.trail = trail
+        return self
+
+
+class BadConfiguration(RanvierError):
+    """Our side: the configuration file or the call is wrong."""
+
+
+class Malformed(RanvierError, ValueError):
+    """Breaks a grammar."""
+
+
+class NotValid(RanvierError):
+    """Well-formed, but a rule fails.
+
+    ``conditions`` are all the conditions that were examined
+    (:class:`ranvier.protocol.conditions.Condition`), not only the first that failed.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        clause: str = "",
+        trail: Trail = NO_TRAIL,
+        conditions: tuple[Any, ...] = (),
+    ) -> None:
+        super().__init__(code, message, clause=clause, trail=trail)
+        self.conditions = conditions
+
+
+class NetworkFault(RanvierError):
+    """An edge could not do what it was asked."""
+
+
+class DnsFault(NetworkFault):
+    """Nobody answered. (NXDOMAIN and SERVFAIL are answers, not faults.)"""
+
+
+class ConnectFault(NetworkFault):
+    """No TCP connection."""
+
+
+class TlsFault(NetworkFault):
+    """The handshake failed, or the certificate was judged and refused.
+
+    ``certificates`` is the chain that the peer showed, leaf first, as DER;
+    empty if it showed none. Not one byte of a request was sent.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        clause: str = "",
+        trail: Trail = NO_TRAIL,
+        certificates: tuple[bytes, ...] = (),
+    ) -> None:
+        super().__init__(code, message, clause=clause, trail=trail)
+        self.certificates = certificates
+
+
+class TimedOut(NetworkFault):
+    """A limit in seconds passed."""
+
+
+class AddressRefused(NetworkFault):
+    """Our own address policy: no connection was made."""
+
+
+class ConnectionLost(NetworkFault):
+    """The connection broke, or what came over it was not HTTP, or was too much."""
+
+
+class StoreFault(RanvierError):
+    """Our own disk or database."""
+
+
+class Unreachable(RanvierError):
+    """No authenticated connection; the trail holds every attempt."""
+
+
+class PeerFault(RanvierError):
+    """It answered, but what it said is malformed or not valid."""

@@ -1,0 +1,1 @@
+"""Faces only translate: the command line and the ASGI application."""

@@ -1,0 +1,87 @@
+"""Every budget in one frozen value, and the unit of wall-clock time.
+
+A loop that a stranger feeds is bounded by a number from here, never by one
+written at the loop. Times are in **seconds** (``float``) unless the name ends
+in ``_ms``; wall-clock instants are :data:`Ms`; sizes are in bytes.
+"""
+
+from __future__ import annotations
+
+from typing import NewType
+
+import msgspec
+
+Ms = NewType("Ms", int)
+"""Milliseconds since 1970-01-01 UTC: the specification's unit for instants."""
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+WEEK_MS = 7 * DAY_MS
+"""How long a fetched key may be trusted at most ``[s2s:publishing-keys]``."""
+
+
+class ExchangeLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one HTTP answer may cost us. ``seconds`` covers head and body together."""
+
+    head_bytes: int = 65_536
+    head_count: int = 128
+    body_bytes: int = 1_048_576
+    seconds: float = 30.0
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """All budgets; the defaults are what production and diagnosis both run with."""
+
+    # One whole resolution or key fetch, whatever happens inside it.
+    total_seconds: float = 60.0
+
+    # DNS
+    dns_seconds: float = 5.0
+    dns_tries: int = 2
+    alias_hops: int = 10
+    records_per_answer: int = 100
+    srv_targets: int = 20
+    addresses_per_name: int = 16
+    dns_ttl_max_seconds: int = 86_400
+    dns_negative_seconds: int = 60
+
+    # Connecting: one address has connect_seconds for TCP and TLS together.
+    connect_seconds: float = 10.0
+    stagger_seconds: float = 0.25
+    attempts_per_request: int = 32
+
+    # Well-known [s2s:resolving-server-names 3]
+    wellknown_bytes: int = 51_200
+    wellknown_redirects: int = 10
+    wellknown_seconds: float = 15.0
+    wellknown_default_seconds: int = 24 * 3600
+    wellknown_max_seconds: int = 48 * 3600
+    wellknown_min_seconds: int = 300
+    wellknown_error_min_seconds: int = 60
+    wellknown_error_max_seconds: int = 3600
+
+    # Key documents
+    key_document_bytes: int = 262_144
+    keys_per_document: int = 100
+    signatures_per_document: int = 200
+    key_retry_min_seconds: int = 60
+    key_retry_max_seconds: int = 3600
+
+    # JSON
+    json_depth: int = 100
+
+    # Names remembered in memory at once (caches are least-recently-used).
+    cache_entries: int = 10_000
+
+    # Listener
+    listen_head_bytes: int = 65_536
+    listen_head_count: int = 128
+    listen_head_seconds: float = 10.0
+    listen_idle_seconds: float = 125.0
+    listen_body_bytes: int = 13_107_200
+    listen_body_seconds: float = 60.0
+    listen_connections: int = 4_096
+
+    def exchange(self, *, body_bytes: int, seconds: float = 30.0) -> ExchangeLimits:
+        """Limits of one exchange whose body may have ``body_bytes``."""
+        return ExchangeLimits(body_bytes=body_bytes, seconds=seconds)

@@ -1,0 +1,63 @@
+"""What DNS can say, as values. NXDOMAIN and SERVFAIL are answers; silence is not.
+
+``rcode`` is the response code's usual name (``NOERROR``, ``NXDOMAIN``,
+``SERVFAIL``, ``REFUSED``). Names are without the final dot, in the letter case
+they came in; the SRV target ``.`` stays ``.``.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+
+class RecordKind(StrEnum):
+    """The record types that discovery asks for."""
+
+    A = "A"
+    AAAA = "AAAA"
+    SRV = "SRV"
+    CNAME = "CNAME"
+
+
+class SrvRecord(msgspec.Struct, frozen=True):
+    """One SRV record ``[rfc2782]``."""
+
+    priority: int
+    weight: int
+    port: int
+    target: str
+
+
+class DnsAnswer(msgspec.Struct, frozen=True, kw_only=True, tag="dns-answer"):
+    """An answer, whatever it says.
+
+    ``addresses`` is filled for A and AAAA (textual IPs, in the server's order),
+    ``services`` for SRV. ``aliases`` is the CNAME chain that was followed, the
+    asked name left out. ``ttl`` is the least of all records involved, in
+    seconds (for a negative answer the SOA's, 0 if it had none). ``server`` says
+    who answered: ``127.0.0.53:53``, ``hosts file``, ``localhost rule``.
+    """
+
+    name: str
+    kind: RecordKind
+    rcode: str = "NOERROR"
+    addresses: tuple[str, ...] = ()
+    services: tuple[SrvRecord, ...] = ()
+    aliases: tuple[str, ...] = ()
+    ttl: int = 0
+    authentic: bool = False
+    server: str = ""
+
+    @property
+    def answered(self) -> bool:
+        """Whether the response code lets us conclude anything (SRV-05)."""
+        return self.rcode in ("NOERROR", "NXDOMAIN")
+
+
+class Failed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
+    """An answer that did not come: failure as a value, for the step machines."""
+
+    code: str
+    reason: str

@@ -1,0 +1,1 @@
+"""The edges in memory: a virtual clock, and faults by name."""
