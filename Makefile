@@ -1,0 +1,10 @@
+# The same words as ./dev; arguments: make test ARGS="-k names"
+WORDS := serve test check spec bench fuzz run
+
+help:
+	@./dev
+
+$(WORDS):
+	@./dev $@ $(ARGS)
+
+.PHONY: help $(WORDS)
