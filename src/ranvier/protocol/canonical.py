@@ -1,0 +1,310 @@
+"""JSON as Matrix signs it: strict in, canonical bytes out; and unpadded base64.
+
+Two servers must agree on every byte of what is signed, so a document has exactly
+one canonical form ``[app:canonical-json]``: UTF-8, no white space, keys in the
+order of their code points, the shortest escapes, integers within ±(2^53 - 1).
+
+*Strict* parsing refuses whatever has no such form or more than one reading:
+floats, ``-0``, larger integers, duplicate keys, lone surrogates. Rooms of
+versions 1 to 5 were never held to that, so the *lenient* pair keeps floats and
+large integers, lets the last duplicate win, and writes numbers as Python's
+``repr`` does, which are the deployed bytes.
+
+How a strict parse is made cheap: decode with msgspec, walk the value, encode it
+canonically. **If that gives back the received bytes, they were canonical**, which
+proves that no key was doubled and no ``-0`` was lost. Only other documents are
+read a second time, by the standard library with hooks that see every literal.
+Either way the cost is linear in the size, which is bounded beforehand.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+import re
+from collections.abc import Callable
+from math import isfinite
+from typing import Any, NoReturn, TypeAlias
+
+import msgspec
+
+from ranvier.errors import Malformed
+from ranvier.protocol.text import shown
+
+JsonValue: TypeAlias = Any
+"""``None``, ``bool``, ``int``, ``str``, a list or a dict of them (lenient: ``float`` too)."""
+JsonObject: TypeAlias = dict[str, Any]
+
+_CANONICAL = "[app:canonical-json]"
+_BASE64 = "[app:unpadded-base64]"
+
+GREATEST_INTEGER = 2**53 - 1
+MOST_DEPTH = 100
+"""How many arrays and objects may stand inside each other in what we receive."""
+_ENCODED_DEPTH = 2 * MOST_DEPTH  # What was received may be wrapped before it is signed.
+_MOST_DIGITS = 4300  # Of a lenient integer: what Python converts by default, and so its peers.
+_BOUND = 10**_MOST_DIGITS
+
+_decoder = msgspec.json.Decoder()
+_encoder = msgspec.json.Encoder(order="deterministic")
+_lenient_encoder = json.JSONEncoder(
+    ensure_ascii=False, sort_keys=True, allow_nan=False, check_circular=False, separators=(",", ":")
+)
+
+
+def parse_json(data: bytes, *, max_bytes: int, max_depth: int = MOST_DEPTH) -> JsonValue:
+    """The one strict reading of ``data``. Raises Malformed. ``[app:canonical-json]``
+
+    ``max_depth`` counts the arrays and objects around a value: ``[[1]]`` has depth 2.
+    """
+    text = _text(data, max_bytes)
+    try:
+        value = _decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return _walked(_load(text, _STRICT), max_depth, _strict_number)  # Says what is wrong.
+    _walked(value, max_depth, _strict_number)
+    if _encoder.encode(value) == data:
+        return value
+    return _load(text, _STRICT)
+
+
+def parse_json_object(data: bytes, *, max_bytes: int, max_depth: int = MOST_DEPTH) -> JsonObject:
+    """As :func:`parse_json`, and it must be an object. Raises Malformed."""
+    value = parse_json(data, max_bytes=max_bytes, max_depth=max_depth)
+    if not isinstance(value, dict):
+        raise Malformed(
+            "json-not-object",
+            f"A JSON object was expected, not a {type(value).__name__}.",
+            clause=_CANONICAL,
+        )
+    return value
+
+
+def parse_json_lenient(data: bytes, *, max_bytes: int, max_depth: int = MOST_DEPTH) -> JsonValue:
+    """As rooms of versions 1 to 5 need it: floats and large integers are kept. Raises Malformed.
+
+    The last of duplicate keys wins, as in every deployed server. NaN, infinities,
+    integers of more than 4,300 digits and lone surrogates are refused here too.
+    """
+    text = _text(data, max_bytes)
+    return _walked(_load(text, _LENIENT), max_depth, _lenient_number)
+
+
+def encode_canonical(value: JsonValue) -> bytes:
+    """The canonical bytes. Raises Malformed for a value that has none."""
+    return _encoder.encode(_walked(value, _ENCODED_DEPTH, _strict_number))
+
+
+def encode_canonical_lenient(value: JsonValue) -> bytes:
+    """The bytes that rooms of versions 1 to 5 hash and sign. Raises Malformed."""
+    walked = _walked(value, _ENCODED_DEPTH, _lenient_number)
+    try:
+        return _lenient_encoder.encode(walked).encode("utf-8")
+    except ValueError:  # The interpreter was told to write fewer digits than that.
+        raise _too_many_digits() from None
+
+
+# --- Reading ---
+
+
+def _text(data: bytes, max_bytes: int) -> str:
+    if len(data) > max_bytes:
+        raise Malformed(
+            "json-too-large", f"{len(data)} bytes of JSON; at most {max_bytes}.", clause=_CANONICAL
+        )
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Malformed(
+            "json-not-utf8", f"Byte {error.start} is not UTF-8.", clause=_CANONICAL
+        ) from None
+
+
+def _load(text: str, decoder: json.JSONDecoder) -> JsonValue:
+    """Read by the standard library, which calls the hooks below with each literal."""
+    try:
+        return decoder.decode(text)
+    except Malformed:
+        raise
+    except RecursionError:
+        raise _too_deep() from None
+    except json.JSONDecodeError as error:
+        raise Malformed(
+            "json-not-json", f"Not JSON: {error.msg} at character {error.pos}.", clause=_CANONICAL
+        ) from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> JsonObject:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise Malformed(
+            "json-duplicate-key", f"The key {shown(twice)} stands twice.", clause=_CANONICAL
+        )
+    return value
+
+
+def _strict_integer(literal: str) -> int:
+    if literal == "-0":
+        raise _not_integer(literal)
+    if len(literal) > len(str(-GREATEST_INTEGER)):  # Converting it could be dear.
+        raise _out_of_range()
+    return int(literal)
+
+
+def _lenient_integer(literal: str) -> int:
+    try:
+        return int(literal)
+    except ValueError:  # The interpreter's own limit, which is 4,300 unless somebody set another.
+        raise _too_many_digits() from None
+
+
+def _refused(literal: str) -> NoReturn:
+    raise _not_integer(literal)
+
+
+_STRICT = json.JSONDecoder(
+    object_pairs_hook=_object,
+    parse_int=_strict_integer,
+    parse_float=_refused,
+    parse_constant=_refused,
+)
+_LENIENT = json.JSONDecoder(parse_int=_lenient_integer, parse_constant=_refused)
+
+
+# --- Walking: msgspec would encode NaN, bytes, sets and dates without a word ---
+
+
+def _walked(
+    value: JsonValue, max_depth: int, check_number: Callable[[int | float], None]
+) -> JsonValue:
+    """``value`` itself, once every part of it is known to be fit: level by level, no recursion."""
+    level, depth = [value], 0
+    while level:
+        inner: list[Any] = []
+        nested = False
+        for each in level:
+            kind = type(each)
+            if kind is str:
+                _check_text(each)
+            elif kind is int or kind is float:
+                check_number(each)
+            elif kind is dict:
+                nested = True
+                for key in each:
+                    _check_key(key)
+                inner.extend(each.values())
+            elif kind is list or kind is tuple:
+                nested = True
+                inner.extend(each)
+            elif each is not None and kind is not bool:
+                raise _no_json(each)
+        depth += nested
+        if depth > max_depth:
+            raise _too_deep()
+        level = inner
+    return value
+
+
+def _check_key(key: object) -> None:
+    if type(key) is not str:
+        raise _no_json(key)
+    _check_text(key)
+
+
+def _check_text(text: str) -> None:
+    if text.isascii():
+        return
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise Malformed(
+            "json-surrogate", f"{shown(text)} holds half a surrogate pair.", clause=_CANONICAL
+        ) from None
+
+
+def _strict_number(number: int | float) -> None:
+    if type(number) is float:
+        raise _not_integer(repr(number))
+    if not -GREATEST_INTEGER <= number <= GREATEST_INTEGER:
+        raise _out_of_range()
+
+
+def _lenient_number(number: int | float) -> None:
+    if type(number) is float and not isfinite(number):
+        raise Malformed("json-not-finite", f"{number} is no JSON number.", clause=_CANONICAL)
+    if type(number) is int and not -_BOUND < number < _BOUND:
+        raise _too_many_digits()
+
+
+def _out_of_range() -> Malformed:
+    return Malformed(
+        "json-integer-range", "An integer is outside -(2^53 - 1) to 2^53 - 1.", clause=_CANONICAL
+    )
+
+
+def _not_integer(literal: str) -> Malformed:
+    return Malformed(
+        "json-not-integer", f"{shown(literal, 40)} is no canonical integer.", clause=_CANONICAL
+    )
+
+
+def _too_many_digits() -> Malformed:
+    return Malformed(
+        "json-too-many-digits", f"An integer of more than {_MOST_DIGITS} digits.", clause=_CANONICAL
+    )
+
+
+def _too_deep() -> Malformed:
+    return Malformed(
+        "json-too-deep", "Too many arrays or objects in each other.", clause=_CANONICAL
+    )
+
+
+def _no_json(value: object) -> Malformed:
+    return Malformed(
+        "json-not-a-value", f"JSON has no {type(value).__name__} here.", clause=_CANONICAL
+    )
+
+
+# --- Base64 ---
+
+_STANDARD = re.compile(r"[0-9A-Za-z+/]*={0,2}", re.ASCII)
+_URLSAFE = str.maketrans("-_", "+/")
+
+
+def encode_base64(data: bytes) -> str:
+    """The standard alphabet without padding ``[app:unpadded-base64]``."""
+    return binascii.b2a_base64(data, newline=False).decode("ascii").rstrip("=")
+
+
+def encode_base64_urlsafe(data: bytes) -> str:
+    """With ``-`` and ``_``: only where the text says so, as in event ids (B64-03)."""
+    return encode_base64(data).replace("+", "-").replace("/", "_")
+
+
+def decode_base64(text: str) -> bytes:
+    """The standard alphabet, padded or not. Raises Malformed.
+
+    Spare bits in the last character may be set (B64-05): compare bytes, never text.
+    Errors do not repeat the text, which may be a secret.
+    """
+    if not _STANDARD.fullmatch(text):
+        raise Malformed(
+            "base64-alphabet", "A character that is not of the base64 alphabet.", clause=_BASE64
+        )
+    digits = text.rstrip("=")
+    if len(digits) % 4 == 1:
+        raise Malformed(
+            "base64-length", f"{len(digits)} base64 digits make no whole bytes.", clause=_BASE64
+        )
+    padded = digits + "=" * (-len(digits) % 4)
+    if text not in (digits, padded):
+        raise Malformed("base64-padding", "The base64 padding is wrong.", clause=_BASE64)
+    return binascii.a2b_base64(padded)
+
+
+def decode_base64_any(text: str) -> bytes:
+    """As :func:`decode_base64`, from either alphabet: for public keys (B64-04)."""
+    return decode_base64(text.translate(_URLSAFE))
