@@ -1,1 +1,30 @@
-"""The edges in memory: a virtual clock, and faults by name."""
+"""The edges in memory: a virtual clock, real certificates, and faults by name.
+
+:class:`~ranvier.world.world.World` joins them; its parts can be used alone. All
+of them pass the same contract tests as the edges for life.
+"""
+
+from ranvier.world.certs import Authority, Credential, Flaw
+from ranvier.world.clock import VirtualClock
+from ranvier.world.dns import WorldDns
+from ranvier.world.faults import DnsSays, Fault
+from ranvier.world.store import MemoryStore
+from ranvier.world.wire import Attempt, Handler, Host, Received, WorldWire
+from ranvier.world.world import World
+
+__all__ = [
+    "Attempt",
+    "Authority",
+    "Credential",
+    "DnsSays",
+    "Fault",
+    "Flaw",
+    "Handler",
+    "Host",
+    "MemoryStore",
+    "Received",
+    "VirtualClock",
+    "World",
+    "WorldDns",
+    "WorldWire",
+]

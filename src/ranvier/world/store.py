@@ -1,0 +1,95 @@
+"""A store in memory: the same deeds and the same pruning as on disk, gone at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from ranvier.errors import StoreFault
+from ranvier.plugs import StoredDocument
+
+
+class MemoryStore:
+    """The Store plug in memory. While :attr:`broken` is true every deed raises StoreFault."""
+
+    def __init__(self) -> None:
+        self.broken = False
+        self._keys = MemoryKeyShelf(self)
+        self._notes = MemoryNotes(self)
+
+    @property
+    def keys(self) -> MemoryKeyShelf:
+        """Other servers' key documents."""
+        return self._keys
+
+    @property
+    def notes(self) -> MemoryNotes:
+        """Small facts."""
+        return self._notes
+
+    async def close(self) -> None:
+        """Nothing to flush."""
+
+    def check(self) -> None:
+        """Raises: StoreFault while the store is broken."""
+        if self.broken:
+            raise StoreFault("store-failed", "the store was told to fail")
+
+
+class MemoryKeyShelf:
+    """Documents by server, pruned by rule (D9)."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self._documents: dict[str, list[StoredDocument]] = {}
+
+    async def load(self, server_names: Iterable[str]) -> Mapping[str, tuple[StoredDocument, ...]]:
+        """All kept documents of the named servers, oldest first. Raises: StoreFault."""
+        self._store.check()
+        return {name: tuple(self._documents.get(name, ())) for name in server_names}
+
+    async def save(self, documents: Iterable[StoredDocument]) -> None:
+        """Keep and prune, all or nothing. Raises: StoreFault."""
+        self._store.check()
+        for document in tuple(documents):
+            known = self._documents.get(document.server_name, [])
+            self._documents[document.server_name] = pruned([*known, document])
+
+
+class MemoryNotes:
+    """Notes by (kind, name)."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self._notes: dict[tuple[str, str], bytes] = {}
+
+    async def read(self, kind: str, name: str) -> bytes | None:
+        """The note, or ``None``. Raises: StoreFault."""
+        self._store.check()
+        return self._notes.get((kind, name))
+
+    async def write(self, kind: str, name: str, value: bytes) -> None:
+        """Write one note. Raises: StoreFault."""
+        self._store.check()
+        self._notes[kind, name] = bytes(value)
+
+    async def drop(self, kind: str, name: str) -> None:
+        """Forget one note. Raises: StoreFault."""
+        self._store.check()
+        self._notes.pop((kind, name), None)
+
+
+def pruned(documents: Iterable[StoredDocument]) -> list[StoredDocument]:
+    """What stays of one server's documents, oldest first (D9).
+
+    For each (key id, key bytes): the first document, the latest direct one, and
+    the one with the greatest ``valid_until``; of equals the one that came last.
+    """
+    in_order = sorted(documents, key=lambda each: each.fetched_at)
+    kept: set[int] = set()
+    for key in {key for each in in_order for key in each.keys}:
+        holders = [place for place, each in enumerate(in_order) if key in each.keys]
+        direct = [place for place in holders if in_order[place].source == "origin"]
+        kept.add(holders[0])
+        kept.update(direct[-1:])
+        kept.add(max(holders, key=lambda place: (in_order[place].valid_until, place)))
+    return [in_order[place] for place in sorted(kept)]

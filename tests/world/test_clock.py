@@ -1,0 +1,172 @@
+"""Virtual time: it moves only when everybody waits, and in order."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+import uvloop
+
+from ranvier.world.clock import NEW_YEAR_2026, VirtualClock
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock()
+
+
+async def test_two_days_pass_in_no_time(clock: VirtualClock) -> None:
+    began = time.monotonic()
+    await clock.sleep(48 * 3600)
+    assert clock.tick() == 48 * 3600
+    assert clock.now() == NEW_YEAR_2026 + 48 * 3_600_000
+    assert time.monotonic() - began < 1
+
+
+async def test_sleepers_wake_in_the_order_of_their_deadlines(clock: VirtualClock) -> None:
+    woken: list[tuple[str, float]] = []
+
+    async def sleeper(name: str, seconds: float) -> None:
+        await clock.sleep(seconds)
+        woken.append((name, clock.tick()))
+
+    await asyncio.gather(sleeper("late", 3), sleeper("early", 1), sleeper("twin", 1))
+    assert woken == [("early", 1), ("twin", 1), ("late", 3)]
+
+
+async def test_time_stands_still_while_anybody_has_work(clock: VirtualClock) -> None:
+    sleeper = asyncio.create_task(clock.sleep(1))
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    assert clock.tick() == 0
+    await sleeper
+    assert clock.tick() == 1
+
+
+async def test_a_chain_of_callbacks_counts_as_work(clock: VirtualClock) -> None:
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+
+    def again(left: int) -> None:
+        if left:
+            loop.call_soon(again, left - 1)
+        else:
+            done.set_result(clock.tick())
+
+    sleeper = asyncio.create_task(clock.sleep(1))
+    again(500)
+    assert await done == 0
+    await sleeper
+
+
+async def test_a_woken_task_runs_to_its_next_wait_before_time_moves_on(clock: VirtualClock) -> None:
+    seen: list[float] = []
+
+    async def worker() -> None:
+        await clock.sleep(1)
+        for _ in range(50):
+            await asyncio.sleep(0)
+            seen.append(clock.tick())
+
+    await asyncio.gather(worker(), clock.sleep(1.001))
+    assert set(seen) == {1}
+
+
+async def test_a_cancelled_sleep_leaves_no_trace(clock: VirtualClock) -> None:
+    sleeper = asyncio.create_task(clock.sleep(10))
+    await asyncio.sleep(0)
+    sleeper.cancel()
+    await asyncio.gather(sleeper, return_exceptions=True)
+    await clock.sleep(20)
+    assert clock.tick() == 20
+
+
+async def test_an_endless_sleep_does_not_carry_the_clock_away(clock: VirtualClock) -> None:
+    endless = asyncio.create_task(clock.sleep(float("inf")))
+    await clock.sleep(5)
+    assert clock.tick() == 5
+    assert not endless.done()
+    endless.cancel()
+
+
+async def test_advance_wakes_whoever_is_due_and_does_not_wait(clock: VirtualClock) -> None:
+    woken: list[float] = []
+
+    async def sleeper(seconds: float) -> None:
+        await clock.sleep(seconds)
+        woken.append(seconds)
+
+    with clock.held():
+        tasks = [asyncio.create_task(sleeper(each)) for each in (5.0, 1.0, 7.0)]
+        await clock.settle()
+        clock.advance(6)
+        assert clock.tick() == 6
+        assert woken == []
+        await clock.settle()
+        assert woken == [1.0, 5.0]
+        clock.advance(1)
+        await asyncio.gather(*tasks)
+    assert woken == [1.0, 5.0, 7.0]
+
+
+def test_advance_needs_no_loop(clock: VirtualClock) -> None:
+    clock.advance(0.5)
+    assert (clock.tick(), clock.now()) == (0.5, NEW_YEAR_2026 + 500)
+    with pytest.raises(ValueError, match="backwards"):
+        clock.advance(-1)
+
+
+async def test_without_autojump_time_passes_only_by_advance() -> None:
+    clock = VirtualClock(autojump=False)
+    sleeper = asyncio.create_task(clock.sleep(1))
+    await clock.settle()
+    assert not sleeper.done()
+    clock.advance(1)
+    await sleeper
+
+
+async def test_held_lets_a_thread_finish_first(clock: VirtualClock) -> None:
+    with clock.held():
+        async with clock.timeout(1):
+            await asyncio.to_thread(time.sleep, 0.02)
+    assert clock.tick() == 0
+    await clock.sleep(1)
+
+
+async def test_settle_returns_to_several_at_once_and_moves_no_time(clock: VirtualClock) -> None:
+    sleeper = asyncio.create_task(clock.sleep(1))
+    await asyncio.gather(clock.settle(), clock.settle())
+    assert clock.tick() == 0
+    await sleeper
+
+
+def test_the_same_seed_gives_the_same_chance() -> None:
+    one, two, other = VirtualClock(seed=1), VirtualClock(seed=1), VirtualClock(seed=2)
+    assert one.random_bytes(16) == two.random_bytes(16) != other.random_bytes(16)
+    assert one.chance() == two.chance() < 1
+
+
+def test_one_clock_serves_one_loop_after_another(clock: VirtualClock) -> None:
+    asyncio.run(clock.sleep(1))
+    asyncio.run(clock.sleep(1))
+    assert clock.tick() == 2
+
+
+async def _chatter(clock: VirtualClock) -> list[float]:
+    async def talk(seconds: float) -> float:
+        await clock.sleep(seconds)
+        queue: asyncio.Queue[float] = asyncio.Queue()
+        for each in range(20):
+            await queue.put(each)
+            await queue.get()
+            await asyncio.sleep(0)
+        return clock.tick()
+
+    return await asyncio.gather(*(talk(each / 10) for each in range(1, 20)))
+
+
+def test_a_loop_that_hides_its_queue_gives_the_same_order(clock: VirtualClock) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        ticks = runner.run(_chatter(clock))
+    assert ticks == [each / 10 for each in range(1, 20)]
