@@ -82,9 +82,10 @@ def pruned(documents: Iterable[StoredDocument]) -> list[StoredDocument]:
     """What stays of one server's documents, oldest first (D9).
 
     For each (key id, key bytes): the first document, the latest direct one, and
-    the one with the greatest ``valid_until``; of equals the one that came last.
+    the one with the greatest ``valid_until``; of equals the one that came last. The
+    same document twice is one document.
     """
-    in_order = sorted(documents, key=lambda each: each.fetched_at)
+    in_order = sorted(dict.fromkeys(documents), key=lambda each: each.fetched_at)
     kept: set[int] = set()
     for key in {key for each in in_order for key in each.keys}:
         holders = [place for place, each in enumerate(in_order) if key in each.keys]
