@@ -81,8 +81,9 @@ _SPECIAL: tuple[_Range, ...] = (
     _range("fe80::/10", "link-local"),
     _range("fec0::/10", "site-local", private=True),
     _range("ff00::/8", "multicast"),
+    # Only 2000::/3 is given out; the other seven eighths come last.
+    *(_range(f"{first:x}::/3", "unassigned") for first in (0, *range(0x4000, 0x10000, 0x2000))),
 )
-_GLOBAL_UNICAST = IPv6Network("2000::/3")
 
 # Where an IPv4 address sits inside an IPv6 one: the lowest bit of it, and what flips it.
 _EMBEDDINGS: tuple[tuple[IPv6Network, tuple[tuple[int, int], ...]], ...] = (
@@ -118,7 +119,7 @@ class AddressPolicy(msgspec.Struct, frozen=True):
     local, carrier NAT, documentation), never link-local, multicast or reserved
     addresses. ``allowed`` opens exact addresses, which is how our own listener is
     reached (D28). ``networks`` opens whole networks, as ``10.1.0.0/16``.
-    Raises BadConfiguration when made with something that is no network.
+    Raises BadConfiguration when made with what is no network or no address.
     """
 
     allow_private: bool = False
@@ -128,11 +129,13 @@ class AddressPolicy(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         for each in self.networks:
             _network(each)
+        for address in self.allowed:
+            _configured(address)
 
     def judge(self, address: Address) -> AddressVerdict:
         """The verdict, and why. Raises Malformed if ``address.ip`` is no IP address."""
         ip = parse_ip(address.ip)
-        if any(address.port == each.port and ip == parse_ip(each.ip) for each in self.allowed):
+        if any(address.port == each.port and ip == ip_address(each.ip) for each in self.allowed):
             return AddressVerdict(True, _name_of(ip), "allowed by its exact address and port")
         return self._judge(ip)
 
@@ -152,8 +155,6 @@ class AddressPolicy(msgspec.Struct, frozen=True):
             return next((each for each in inner if not each.allowed), inner[0])
         special = _special(ip)
         if special is None:
-            if ip.version == 6 and ip not in _GLOBAL_UNICAST:
-                return AddressVerdict(False, "unassigned", f"{ip} is outside 2000::/3")
             return AddressVerdict(True, "public", "a public address")
         reason = f"{ip} is in {special.network} ({special.name})"
         return AddressVerdict(special.private and self.allow_private, special.name, reason)
@@ -170,11 +171,8 @@ def parse_ip(text: str) -> _Ip:
     raise Malformed("address-ip", f"{shown(text)} is no IP address.", clause=_POLICY)
 
 
-# "127.0.0.1", "127.0.0.1:53", "::1", "[::1]", "[::1]:53"
-_ADDRESS = re.compile(
-    r"\[(?P<v6>[^\[\]]*)\](?::(?P<port6>[^:]*))?|(?P<v4>[^\[\]:]*):(?P<port4>[^:]*)|(?P<ip>.*)",
-    re.DOTALL,
-)
+# IPv4 ":" port / "[" IPv6 "]" ":" port; anything else is an address without a port
+_WITH_PORT = re.compile(r"(?P<host>\[[^\[\]]*\]|[^\[\]:]*):(?P<port>[^:]*)", re.DOTALL)
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 
 
@@ -183,20 +181,24 @@ def parse_address(text: str, default_port: int) -> Address:
 
     The IP comes out in its usual short form, so that equal addresses are equal.
     """
-    parts = _ADDRESS.fullmatch(text)
-    assert parts is not None  # The last alternative takes everything.
-    digits = parts["port6"] or parts["port4"]
-    ip = parse_ip(
-        next(each for each in (parts["v6"], parts["v4"], parts["ip"]) if each is not None)
-    )
-    port = default_port
-    if ":" in text and (parts["port6"] is not None or parts["port4"] is not None):
-        if not _PORT.fullmatch(digits or "") or not 1 <= int(digits or "") <= 65535:
-            raise Malformed(
-                "address-port", f"The port in {shown(text)} is not 1 to 65535.", clause=_POLICY
-            )
-        port = int(digits or "")
-    return Address(str(ip), port)
+    parts = _WITH_PORT.fullmatch(text)
+    if parts is None:
+        return Address(_short(text), default_port)
+    if not _PORT.fullmatch(parts["port"]) or not 1 <= int(parts["port"]) <= 65535:
+        raise Malformed(
+            "address-port", f"The port in {shown(text)} is not 1 to 65535.", clause=_POLICY
+        )
+    return Address(_short(parts["host"]), int(parts["port"]))
+
+
+def _short(host: str) -> str:
+    if not host.startswith("["):
+        return str(parse_ip(host))
+    if not host.endswith("]") or ":" not in host:
+        raise Malformed(
+            "address-brackets", f"{shown(host)} is no IPv6 address in brackets.", clause=_POLICY
+        )
+    return str(parse_ip(host[1:-1]))
 
 
 @lru_cache(maxsize=256)
@@ -206,6 +208,15 @@ def _network(text: str) -> _Network:
     except ValueError as error:
         raise BadConfiguration(
             "policy-network", f"{shown(text)} is no network such as 10.1.0.0/16: {error}."
+        ) from None
+
+
+def _configured(address: Address) -> None:
+    try:
+        parse_ip(address.ip)
+    except Malformed as error:
+        raise BadConfiguration(
+            "policy-address", f"An address to allow is wrong: {error.message}"
         ) from None
 
 

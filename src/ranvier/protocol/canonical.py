@@ -22,7 +22,9 @@ from __future__ import annotations
 import binascii
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
+from itertools import chain
 from math import isfinite
 from typing import Any, NoReturn, TypeAlias
 
@@ -61,8 +63,8 @@ def parse_json(data: bytes, *, max_bytes: int, max_depth: int = MOST_DEPTH) -> J
     try:
         value = _decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return _walked(_load(text, _STRICT), max_depth, _strict_number)  # Says what is wrong.
-    _walked(value, max_depth, _strict_number)
+        return _walked(_load(text, _STRICT), max_depth, _strict_numbers)  # Says what is wrong.
+    _walked(value, max_depth, _strict_numbers)
     if _encoder.encode(value) == data:
         return value
     return _load(text, _STRICT)
@@ -87,17 +89,17 @@ def parse_json_lenient(data: bytes, *, max_bytes: int, max_depth: int = MOST_DEP
     integers of more than 4,300 digits and lone surrogates are refused here too.
     """
     text = _text(data, max_bytes)
-    return _walked(_load(text, _LENIENT), max_depth, _lenient_number)
+    return _walked(_load(text, _LENIENT), max_depth, _lenient_numbers)
 
 
 def encode_canonical(value: JsonValue) -> bytes:
     """The canonical bytes. Raises Malformed for a value that has none."""
-    return _encoder.encode(_walked(value, _ENCODED_DEPTH, _strict_number))
+    return _encoder.encode(_walked(value, _ENCODED_DEPTH, _strict_numbers))
 
 
 def encode_canonical_lenient(value: JsonValue) -> bytes:
     """The bytes that rooms of versions 1 to 5 hash and sign. Raises Malformed."""
-    walked = _walked(value, _ENCODED_DEPTH, _lenient_number)
+    walked = _walked(value, _ENCODED_DEPTH, _lenient_numbers)
     try:
         return _lenient_encoder.encode(walked).encode("utf-8")
     except ValueError:  # The interpreter was told to write fewer digits than that.
@@ -137,8 +139,7 @@ def _load(text: str, decoder: json.JSONDecoder) -> JsonValue:
 def _object(pairs: list[tuple[str, Any]]) -> JsonObject:
     value = dict(pairs)
     if len(value) != len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        [(twice, _)] = Counter(key for key, _ in pairs).most_common(1)
         raise Malformed(
             "json-duplicate-key", f"The key {shown(twice)} stands twice.", clause=_CANONICAL
         )
@@ -160,82 +161,97 @@ def _lenient_integer(literal: str) -> int:
         raise _too_many_digits() from None
 
 
-def _refused(literal: str) -> NoReturn:
+def _strict_float(literal: str) -> NoReturn:
     raise _not_integer(literal)
+
+
+def _constant(literal: str) -> NoReturn:
+    raise _not_finite(literal)
 
 
 _STRICT = json.JSONDecoder(
     object_pairs_hook=_object,
     parse_int=_strict_integer,
-    parse_float=_refused,
-    parse_constant=_refused,
+    parse_float=_strict_float,
+    parse_constant=_constant,
 )
-_LENIENT = json.JSONDecoder(parse_int=_lenient_integer, parse_constant=_refused)
+_LENIENT = json.JSONDecoder(parse_int=_lenient_integer, parse_constant=_constant)
 
 
 # --- Walking: msgspec would encode NaN, bytes, sets and dates without a word ---
 
+_CONTAINERS = {list, tuple, dict}
+_KINDS = {type(None), bool, int, float, str, *_CONTAINERS}
+
 
 def _walked(
-    value: JsonValue, max_depth: int, check_number: Callable[[int | float], None]
+    value: JsonValue, max_depth: int, check_numbers: Callable[[list[Any]], None]
 ) -> JsonValue:
-    """``value`` itself, once every part of it is known to be fit: level by level, no recursion."""
-    level, depth = [value], 0
-    while level:
-        inner: list[Any] = []
-        nested = False
-        for each in level:
-            kind = type(each)
-            if kind is str:
-                _check_text(each)
-            elif kind is int or kind is float:
-                check_number(each)
-            elif kind is dict:
-                nested = True
-                for key in each:
-                    _check_key(key)
-                inner.extend(each.values())
-            elif kind is list or kind is tuple:
-                nested = True
-                inner.extend(each)
-            elif each is not None and kind is not bool:
-                raise _no_json(each)
-        depth += nested
-        if depth > max_depth:
-            raise _too_deep()
-        level = inner
-    return value
+    """``value`` itself, once every part of it is known to be fit.
+
+    A whole level at a time: no recursion, and the loops run inside the interpreter.
+    """
+    level: list[Any] = [value]
+    for _ in range(max_depth + 1):
+        kinds = set(map(type, level))
+        _check_kinds(kinds, _KINDS)
+        if str in kinds:
+            _check_texts([each for each in level if type(each) is str])
+        for kind in kinds & {int, float}:
+            check_numbers([each for each in level if type(each) is kind])
+        if kinds.isdisjoint(_CONTAINERS):
+            return value
+        level = _inside(level, kinds)
+    raise _too_deep()
 
 
-def _check_key(key: object) -> None:
-    if type(key) is not str:
-        raise _no_json(key)
-    _check_text(key)
+def _inside(level: list[Any], kinds: set[type]) -> list[Any]:
+    """The next level down, once the keys on the way are known to be fit."""
+    inside: list[Any] = []
+    for kind in kinds & {list, tuple}:
+        inside.extend(chain.from_iterable([each for each in level if type(each) is kind]))
+    if dict in kinds:
+        objects = [each for each in level if type(each) is dict]
+        keys = list(chain.from_iterable(objects))
+        _check_kinds(set(map(type, keys)), {str})
+        _check_texts(keys)
+        inside.extend(chain.from_iterable(map(dict.values, objects)))
+    return inside
 
 
-def _check_text(text: str) -> None:
-    if text.isascii():
-        return
+def _check_kinds(kinds: set[type], fit: set[type]) -> None:
+    unfit = sorted(each.__name__ for each in kinds - fit)
+    if unfit:
+        raise Malformed("json-not-a-value", f"JSON has no {unfit[0]} here.", clause=_CANONICAL)
+
+
+def _check_texts(texts: list[str]) -> None:
+    together = "".join(texts)
     try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
+        together.isascii() or together.encode("utf-8")
+    except UnicodeEncodeError as error:
         raise Malformed(
-            "json-surrogate", f"{shown(text)} holds half a surrogate pair.", clause=_CANONICAL
+            "json-surrogate",
+            f"{shown(together[error.start])} is half of a surrogate pair.",
+            clause=_CANONICAL,
         ) from None
 
 
-def _strict_number(number: int | float) -> None:
-    if type(number) is float:
-        raise _not_integer(repr(number))
-    if not -GREATEST_INTEGER <= number <= GREATEST_INTEGER:
+def _strict_numbers(numbers: list[Any]) -> None:
+    """All of one type, at least one."""
+    if type(numbers[0]) is float:
+        raise _not_integer(repr(numbers[0]))
+    if min(numbers) < -GREATEST_INTEGER or max(numbers) > GREATEST_INTEGER:
         raise _out_of_range()
 
 
-def _lenient_number(number: int | float) -> None:
-    if type(number) is float and not isfinite(number):
-        raise Malformed("json-not-finite", f"{number} is no JSON number.", clause=_CANONICAL)
-    if type(number) is int and not -_BOUND < number < _BOUND:
-        raise _too_many_digits()
+def _lenient_numbers(numbers: list[Any]) -> None:
+    for number in numbers:
+        if type(number) is int:
+            if not -_BOUND < number < _BOUND:
+                raise _too_many_digits()
+        elif not isfinite(number):
+            raise _not_finite(str(number))
 
 
 def _out_of_range() -> Malformed:
@@ -250,6 +266,10 @@ def _not_integer(literal: str) -> Malformed:
     )
 
 
+def _not_finite(literal: str) -> Malformed:
+    return Malformed("json-not-finite", f"{literal} is no JSON number.", clause=_CANONICAL)
+
+
 def _too_many_digits() -> Malformed:
     return Malformed(
         "json-too-many-digits", f"An integer of more than {_MOST_DIGITS} digits.", clause=_CANONICAL
@@ -259,12 +279,6 @@ def _too_many_digits() -> Malformed:
 def _too_deep() -> Malformed:
     return Malformed(
         "json-too-deep", "Too many arrays or objects in each other.", clause=_CANONICAL
-    )
-
-
-def _no_json(value: object) -> Malformed:
-    return Malformed(
-        "json-not-a-value", f"JSON has no {type(value).__name__} here.", clause=_CANONICAL
     )
 
 

@@ -122,10 +122,7 @@ def _check_point(key_id: str, key: bytes) -> None:
 class SigningKey:
     """A secret key under its id. ``seed`` is the only way to the secret."""
 
-    __slots__ = ("_secret", "key_id", "verify_key")
-
-    key_id: str
-    verify_key: VerifyKey
+    __slots__ = ("_secret", "_verify_key")
 
     def __init__(self, key_id: str, seed: bytes) -> None:
         """Raises Malformed: an id that may not be published, or a seed of the wrong length."""
@@ -142,8 +139,17 @@ class SigningKey:
                 clause=_SIGNING,
             )
         self._secret = nacl.signing.SigningKey(seed)
-        self.key_id = key_id
-        self.verify_key = VerifyKey(key_id, bytes(self._secret.verify_key))
+        self._verify_key = VerifyKey(key_id, bytes(self._secret.verify_key))
+
+    @property
+    def verify_key(self) -> VerifyKey:
+        """The public half."""
+        return self._verify_key
+
+    @property
+    def key_id(self) -> str:
+        """``ed25519:a_1``."""
+        return self._verify_key.key_id
 
     @property
     def seed(self) -> bytes:
@@ -172,8 +178,9 @@ class SigningKey:
         raise TypeError("a SigningKey is not pickled or copied: it would take its seed along")
 
 
-# `auto` was everybody's once; `policy_server` belongs to rooms' policy servers (D10).
-_RESERVED_VERSIONS = ("auto", "policy_server")
+# `auto` was everybody's once; the other belongs to rooms' policy servers (D10).
+_POLICY_SERVER = "policy_server"
+_RESERVED_VERSIONS = ("auto", _POLICY_SERVER)
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -214,6 +221,8 @@ def _line(number: int, line: str) -> SigningKey:
     parts = _LINE.fullmatch(line)
     if parts is None or parts["algorithm"] != ED25519:
         reason = "is not `ed25519 version seed`"
+    elif parts["version"] == _POLICY_SERVER:
+        reason = "has the version of policy servers, who keep their keys elsewhere"
     else:
         try:
             return SigningKey(f"{ED25519}:{parts['version']}", decode_base64(parts["seed"]))
