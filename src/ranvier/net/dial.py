@@ -1,0 +1,158 @@
+"""Connections that have been judged: the one place that makes TCP connections to strangers.
+
+Order within :meth:`NetWire.dial`, none of which can be left out:
+
+1. the address policy, on the address that the socket is given (``[ranvier:address-policy]``);
+2. TCP; 3. the handshake, in which OpenSSL judges chain, dates and name (WebPki);
+4. or the comparison of the leaf with the accepted ones (Pinned);
+5. only then is there a :class:`~ranvier.plugs.Link`, so nothing can be sent earlier.
+
+When OpenSSL refuses a certificate, Python does not say which one it was. So the
+evidence is taken by a second connection, a :meth:`NetWire.look`, within the same
+time limit; nothing is sent there either.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from ranvier.errors import NetworkFault, TimedOut, TlsFault
+from ranvier.limits import Limits
+from ranvier.net.http import HttpLink
+from ranvier.net.judge import certificate_fault, handshake_fault, looking_context, verifying_context
+from ranvier.net.stream import TlsStream, connect
+from ranvier.plugs import Clock, LinkFacts
+from ranvier.protocol.addresses import Address, AddressPolicy
+from ranvier.protocol.certificates import Certificates, fingerprint
+from ranvier.protocol.names import TlsName
+from ranvier.protocol.trust import Pinned, Trust, WebPki
+
+
+class NetWire:
+    """The :class:`~ranvier.plugs.Wire` of production and diagnosis.
+
+    ``ca_file`` (PEM) replaces the system's authorities. It is read when it is first
+    needed; :meth:`prepare` reads it at once.
+    """
+
+    def __init__(
+        self, clock: Clock, limits: Limits, policy: AddressPolicy, ca_file: str | None = None
+    ) -> None:
+        self._clock = clock
+        self._limits = limits
+        self._policy = policy
+        self._ca_file = ca_file or None
+        self._verifying: ssl.SSLContext | None = None
+        self._looking: ssl.SSLContext | None = None
+
+    def prepare(self) -> None:
+        """Read the authorities now. Raises: BadConfiguration."""
+        self._context(WebPki())
+
+    async def look(self, to: Address, name: TlsName) -> Certificates:
+        """Handshake without trust, take the chain, close.
+
+        Raises: AddressRefused, ConnectFault, TlsFault, TimedOut.
+        """
+        self._policy.insist(to)
+        async with self._in_time(to):
+            return await self._look(to, name)
+
+    async def _look(self, to: Address, name: TlsName) -> Certificates:
+        stream, facts = await self._secure(to, name, self._context(None))
+        stream.close()
+        return facts.certificates
+
+    async def dial(self, to: Address, name: TlsName, trust: Trust) -> HttpLink:
+        """Connect, shake hands, judge.
+
+        Raises: AddressRefused, ConnectFault, TlsFault (with the chain), TimedOut,
+        BadConfiguration (our CA file).
+        """
+        self._policy.insist(to)
+        async with self._in_time(to):
+            return await self._dial(to, name, trust)
+
+    async def _dial(self, to: Address, name: TlsName, trust: Trust) -> HttpLink:
+        try:
+            stream, facts = await self._secure(to, name, self._context(trust))
+        except ssl.SSLCertVerificationError as error:
+            raise certificate_fault(error, name, await self._evidence(to, name)) from error
+        try:
+            insist_leaf(facts.certificates, trust)
+        except TlsFault:
+            stream.close()
+            raise
+        return HttpLink(stream, facts, self._clock)
+
+    async def _evidence(self, to: Address, name: TlsName) -> tuple[bytes, ...]:
+        try:
+            return (await self._look(to, name)).chain
+        except NetworkFault:
+            return ()
+
+    async def _secure(
+        self, to: Address, name: TlsName, context: ssl.SSLContext
+    ) -> tuple[TlsStream, LinkFacts]:
+        began = self._clock.tick()
+        sock = await connect(to)
+        connected = self._clock.tick()
+        try:
+            stream = TlsStream(sock, context, name.text)
+        except ValueError as error:  # UnicodeError is one
+            sock.close()
+            message = f"{name.text!r:.300} cannot be asked for by SNI: {error}"
+            raise TlsFault("tls-name-unusable", message) from error
+        try:
+            await stream.handshake()
+        except ssl.SSLCertVerificationError:
+            stream.close()
+            raise
+        except ssl.SSLError as error:
+            stream.close()
+            raise handshake_fault(error) from error
+        except BaseException:
+            stream.close()
+            raise
+        return stream, LinkFacts(
+            address=to,
+            certificates=Certificates(stream.chain()),
+            tls_version=stream.version,
+            cipher=stream.cipher,
+            tcp_seconds=connected - began,
+            tls_seconds=self._clock.tick() - connected,
+        )
+
+    @asynccontextmanager
+    async def _in_time(self, to: Address) -> AsyncIterator[None]:
+        seconds = self._limits.connect_seconds
+        try:
+            async with self._clock.timeout(seconds):
+                yield
+        except TimeoutError as error:
+            message = f"no connection with TLS to {to} within {seconds:g} s"
+            raise TimedOut("connect-timeout", message) from error
+
+    def _context(self, trust: Trust | None) -> ssl.SSLContext:
+        if isinstance(trust, WebPki):
+            if self._verifying is None:
+                self._verifying = verifying_context(self._ca_file)
+            return self._verifying
+        if self._looking is None:
+            self._looking = looking_context()
+        return self._looking
+
+
+def insist_leaf(certificates: Certificates, trust: Trust) -> None:
+    """What is left to judge after the handshake. Raises: TlsFault."""
+    if not certificates.leaf:
+        raise TlsFault("tls-certificate-missing", "it showed no certificate")
+    if isinstance(trust, Pinned) and fingerprint(certificates.leaf) not in trust.leaves:
+        message = (
+            f"its certificate {fingerprint(certificates.leaf)} is none of the "
+            f"{len(trust.leaves)} that are accepted for this name"
+        )
+        clause = "[2014:retrieving-server-keys]"
+        raise TlsFault("tls-pin-mismatch", message, clause=clause, certificates=certificates.chain)
