@@ -38,6 +38,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     # DNS
     dns_seconds: float = 5.0
     dns_tries: int = 2
+    dns_strays: int = 16  # datagrams that are no answer, per try
     alias_hops: int = 10
     records_per_answer: int = 100
     srv_targets: int = 20
@@ -60,12 +61,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     wellknown_error_min_seconds: int = 60
     wellknown_error_max_seconds: int = 3600
 
+    # Certificates of one chain that are looked at
+    certificates_per_chain: int = 20
+
     # Key documents
     key_document_bytes: int = 262_144
     keys_per_document: int = 100
     signatures_per_document: int = 200
-    key_retry_min_seconds: int = 60
-    key_retry_max_seconds: int = 3600
+    pins_per_name: int = 16
 
     # JSON
     json_depth: int = 100

@@ -1,0 +1,249 @@
+"""The configuration file: TOML, read into frozen values; an error names its place.
+
+::
+
+    server_name = "example.org"
+    data = "/var/lib/ranvier"            # where the files below are, if they are relative
+
+    [signing]
+    key_file = "signing.key"             # Synapse's format; made at first start
+
+    [[signing.old_keys]]                 # retired keys: they verify events, never requests
+    key_id = "ed25519:a_old1"
+    key = "<unpadded base64 of the public key>"
+    expired_ts = 1700000000000           # ms
+
+    [listen]
+    host = "0.0.0.0"
+    port = 8448
+    tls = true                           # false: plain HTTP, behind a proxy that ends TLS
+    certificate = "tls.crt"              # PEM, leaf first; read again when it changes
+    private_key = "tls.key"
+    proxy_certificate = "proxy.crt"      # with tls = false: what peers see, for key version 1
+
+    [publish]
+    well_known = "matrix.example.org:443"   # answer /.well-known/matrix/server with this
+
+    [store]
+    path = "ranvier.db"
+
+    [outgoing]
+    dns = ["127.0.0.53:53"]              # default: the system's
+    ca_file = "/etc/ssl/own-ca.pem"      # default: the system's authorities
+    allow_private = false
+    timeout = 60.0                       # seconds for one whole answer
+
+    [[peers]]                            # names that do not live under the default rule
+    names = ["old.example", "*.closed.example"]
+    networks = ["10.0.0.0/8"]            # server names that are such IP addresses
+    trust = "published-certificate"      # or "web-pki"
+    mode = "2014"                        # or "current"
+    certificate_sha256 = ["<hex>"]
+    verify_keys = { "ed25519:auto" = "<unpadded base64>" }
+
+Relative paths are taken from ``data``; ``data`` from the file's own folder.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import tomllib
+from pathlib import Path
+
+import msgspec
+
+from ranvier.errors import BadConfiguration, RanvierError
+from ranvier.limits import Limits, Ms
+from ranvier.protocol.addresses import Address, parse_address
+from ranvier.protocol.canonical import decode_base64
+from ranvier.protocol.keys import OldVerifyKey
+from ranvier.protocol.names import parse_server_name, parse_server_name_2014
+from ranvier.protocol.routes import Mode
+from ranvier.protocol.signing import VerifyKey
+from ranvier.services.trust import TrustBook, TrustMode, TrustRule
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the file: a word that is not known is an error, not a silence."""
+
+
+class OldKey(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A retired key of our own. ``expired_ts`` in ms."""
+
+    key_id: str
+    key: str
+    expired_ts: int
+
+
+class Signing(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Our signing keys."""
+
+    key_file: str = "signing.key"
+    old_keys: tuple[OldKey, ...] = ()
+
+
+class Listen(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where we are reached, and what others see there."""
+
+    host: str = "127.0.0.1"
+    port: int = 8448
+    tls: bool = True
+    certificate: str = "tls.crt"
+    private_key: str = "tls.key"
+    proxy_certificate: str = ""
+
+
+class Publish(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What we publish besides our keys."""
+
+    well_known: str = ""
+
+
+class Storage(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where things are kept."""
+
+    path: str = "ranvier.db"
+
+
+class Outgoing(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How we ask others. ``timeout`` in seconds, for one whole answer."""
+
+    dns: tuple[str, ...] = ()
+    ca_file: str = ""
+    allow_private: bool = False
+    timeout: float = 60.0
+
+    def servers(self) -> tuple[Address, ...]:
+        """The DNS servers to ask; none means the system's."""
+        return tuple(parse_address(each, 53) for each in self.dns)
+
+    def limits(self) -> Limits:
+        """All budgets, with our own total."""
+        if not 0 < self.timeout <= 3600:
+            raise BadConfiguration(
+                "config-timeout", f"the time-out is {self.timeout:g} s; use 0 to 3600"
+            )
+        return Limits(total_seconds=self.timeout)
+
+
+class Peer(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Names that are found or judged otherwise than everybody else."""
+
+    names: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    trust: TrustMode = TrustMode.WEB_PKI
+    mode: Mode = Mode.CURRENT
+    certificate_sha256: tuple[str, ...] = ()
+    verify_keys: dict[str, str] = {}
+
+    def rule(self) -> TrustRule:
+        """The same as a rule, checked. Raises: BadConfiguration, Malformed."""
+        if not self.names and not self.networks:
+            raise BadConfiguration("config-peer-empty", "peers: list names or networks")
+        for pattern in self.names:
+            bare = pattern.removeprefix("*.")
+            (parse_server_name_2014 if self.mode is Mode.SEED else parse_server_name)(bare)
+        return TrustRule(
+            names=self.names,
+            networks=tuple(_network(each) for each in self.networks),
+            trust=self.trust,
+            mode=self.mode,
+            leaves=frozenset(fingerprint_text(each) for each in self.certificate_sha256),
+            verify_keys=tuple(
+                VerifyKey(key_id=key_id, key=decode_base64(text))
+                for key_id, text in self.verify_keys.items()
+            ),
+        )
+
+
+class Config(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole file. ``folder`` is what relative paths are taken from."""
+
+    server_name: str = "localhost:8448"
+    data: str = "."
+    signing: Signing = Signing()
+    listen: Listen = Listen()
+    publish: Publish = Publish()
+    store: Storage = Storage()
+    outgoing: Outgoing = Outgoing()
+    peers: tuple[Peer, ...] = ()
+
+    def path(self, name: str) -> Path:
+        """A file of ours, taken from ``data`` if it is relative."""
+        return Path(self.data) / name
+
+    def book(self) -> TrustBook:
+        """The listed rules."""
+        return TrustBook(tuple(peer.rule() for peer in self.peers))
+
+    def old_keys(self) -> tuple[OldVerifyKey, ...]:
+        """Our retired keys."""
+        return tuple(
+            OldVerifyKey(
+                key=VerifyKey(key_id=each.key_id, key=decode_base64(each.key)),
+                expired_ts=Ms(each.expired_ts),
+            )
+            for each in self.signing.old_keys
+        )
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a file; every error is one line with the place in the file.
+
+    Raises: BadConfiguration.
+    """
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise BadConfiguration("config-unreadable", f"{path}: {error.strerror or error}") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadConfiguration("config-not-toml", f"{path}: {error}") from None
+    try:
+        config = msgspec.convert(table, Config, strict=True)
+    except msgspec.ValidationError as error:
+        raise BadConfiguration("config-value", f"{path}: {_place(str(error))}") from None
+    config = msgspec.structs.replace(config, data=str(path.parent / config.data))
+    try:
+        check_config(config)
+    except RanvierError as error:
+        raise BadConfiguration("config-value", f"{path}: {error.message}") from None
+    return config
+
+
+def check_config(config: Config) -> None:
+    """Everything that can be known to be wrong without I/O. Raises: RanvierError."""
+    parse_server_name(config.server_name)
+    if config.publish.well_known:
+        parse_server_name(config.publish.well_known)
+    config.book()
+    config.old_keys()
+    config.outgoing.servers()
+    config.outgoing.limits()
+    if not 0 <= config.listen.port <= 65535:
+        raise BadConfiguration("config-port", f"listen.port is {config.listen.port}; use 0-65535")
+
+
+def fingerprint_text(text: str) -> str:
+    """A certificate's SHA-256 as people write it (any case, colons) as 64 hex digits.
+
+    Raises: BadConfiguration.
+    """
+    plain = text.replace(":", "").lower()
+    if len(plain) != 64 or any(each not in "0123456789abcdef" for each in plain):
+        raise BadConfiguration(
+            "config-fingerprint", f"{text!r} is not the SHA-256 of a certificate: 64 hex digits"
+        )
+    return plain
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError as error:
+        raise BadConfiguration("config-network", f"{text!r} is not a network: {error}") from None
+
+
+def _place(message: str) -> str:
+    """``msgspec``'s ``... - at `$.listen.port` `` as ``listen.port: ...``."""
+    text, found, place = message.partition(" - at `$")
+    return f"{place.strip('`.')}: {text}" if found else text

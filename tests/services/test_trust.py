@@ -1,0 +1,68 @@
+"""Which rule a name lives under, and that no rule leaks to a name that is not listed."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ranvier.protocol.names import parse_server_name
+from ranvier.protocol.signing import generate_signing_key
+from ranvier.services.trust import DEFAULT_RULE, Pins, TrustBook, TrustMode, TrustRule
+
+RULE = TrustRule(
+    names=("old.example", "port.example:8449", "*.closed.example"),
+    networks=("10.0.0.0/8", "fd00::/8"),
+    trust=TrustMode.PUBLISHED_CERTIFICATE,
+)
+BOOK = TrustBook((RULE,))
+
+
+@pytest.mark.req("TLS-05", "SEC-20")
+@pytest.mark.parametrize(
+    ("name", "listed"),
+    [
+        ("old.example", True),
+        ("OLD.example", False),  # names are case-sensitive
+        ("old.example:8448", False),  # another server name
+        ("port.example:8449", True),
+        ("port.example", False),
+        ("a.closed.example", True),
+        ("a.closed.example:1", True),
+        ("closed.example", False),
+        ("evilclosed.example", False),
+        ("10.1.2.3", True),
+        ("10.1.2.3:8448", True),
+        ("[fd00::1]:8448", True),
+        ("11.1.2.3", False),
+        ("[2001:db8::1]", False),
+        ("10.example", False),  # a DNS name never matches a network
+    ],
+)
+def test_a_rule_lists_what_it_says_and_nothing_else(name: str, listed: bool) -> None:
+    rule = BOOK.rule_for(parse_server_name(name))
+    assert (rule is RULE) is listed
+    assert rule.trust is (TrustMode.PUBLISHED_CERTIFICATE if listed else TrustMode.WEB_PKI)
+
+
+@pytest.mark.req("SEC-20")
+@given(st.from_regex(r"\A[a-z0-9]{1,9}(\.[a-z0-9]{1,9}){0,2}\Z"))
+def test_an_unlisted_name_is_always_judged_by_the_authorities(text: str) -> None:
+    listed = text == "old.example" or text.endswith(".closed.example")
+    assert (BOOK.rule_for(parse_server_name(text)) is DEFAULT_RULE) is not listed
+    assert TrustBook().rule_for(parse_server_name(text)) is DEFAULT_RULE
+
+
+def test_the_first_rule_that_lists_a_name_holds() -> None:
+    other = TrustRule(names=("old.example",))
+    assert TrustBook((other, RULE)).rule_for(parse_server_name("old.example")) is other
+
+
+def test_pins_keep_the_last_used_leaves_and_never_give_a_key_id_other_bytes() -> None:
+    first = generate_signing_key(b"1" * 32, "a").verify_key
+    second = generate_signing_key(b"2" * 32, "a").verify_key
+    pins = Pins().accepting("aa", (first,), most=2).accepting("bb", (second,), most=2)
+    assert pins.leaves == ("aa", "bb")
+    assert pins.verify_keys()["ed25519:a"].key == first.key
+    assert pins.accepting("aa", (), most=2).leaves == ("bb", "aa")
+    assert pins.accepting("cc", (), most=2).leaves == ("bb", "cc")
