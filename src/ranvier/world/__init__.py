@@ -8,8 +8,9 @@ from ranvier.world.certs import Authority, Credential, Flaw
 from ranvier.world.clock import VirtualClock
 from ranvier.world.dns import WorldDns
 from ranvier.world.faults import DnsSays, Fault
+from ranvier.world.host import Handler, Host
 from ranvier.world.store import MemoryStore
-from ranvier.world.wire import Attempt, Handler, Host, Received, WorldWire
+from ranvier.world.wire import Attempt, Received, WorldWire
 from ranvier.world.world import World
 
 __all__ = [

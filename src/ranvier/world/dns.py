@@ -18,6 +18,7 @@ answer. Every question is kept in :attr:`WorldDns.asked`.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias, cast
 
@@ -37,6 +38,12 @@ Zone: TypeAlias = Mapping[str, Record | Iterable[Record]]
 
 SERVER = "world"
 """What ``DnsAnswer.server`` says."""
+
+# label = 1*63( ALPHA / DIGIT / "-" / "_" )
+_LABEL = re.compile(r"[a-z0-9_-]{1,63}", re.ASCII | re.IGNORECASE)
+# numeric = 1*DIGIT / "0x" *HEXDIG
+_NUMERIC = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII | re.IGNORECASE)
+_UNHEARD = frozenset({DnsSays.SILENT, DnsSays.GARBAGE})
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -146,7 +153,7 @@ class WorldDns:
         known.says, known.delays, known.turns = {}, {}, {}
 
     def delays(self, name: str, seconds: float, kind: RecordKind | None = None) -> None:
-        """Answers come ``seconds`` late (beyond the resolver's patience: never)."""
+        """Answers come ``seconds`` late; later than ``Limits.dns_seconds`` is never."""
         self._name(name).delays[kind] = seconds
 
     def turns(
@@ -156,7 +163,7 @@ class WorldDns:
         kind: RecordKind | None = None,
         again: bool = False,
     ) -> None:
-        """Another answer each time: rebinding, flapping. The last one stays, or it begins anew.
+        """Another answer at each ``ask``: rebinding, flapping. The last stays, or all begin anew.
 
         Give ``kind`` where several kinds are asked, for each question takes a turn.
         """
@@ -177,26 +184,26 @@ class WorldDns:
     async def ask(self, name: str, kind: RecordKind) -> DnsAnswer:
         """Answer from the hosts table, the localhost rule or the zone.
 
-        Raises: DnsFault.
+        Raises: DnsFault: ``dns-silent``, ``dns-garbage``, ``dns-alias-loop``,
+        ``dns-too-many-records``, ``dns-name-unusable``, ``dns-name-numeric``.
         """
-        name = name.removesuffix(".")
-        local = self._local(name, kind)
+        bare = _askable(name)
+        local = self._local(bare, kind)
         if local is not None:
             return local
-        self.asked.append(Question(name, kind, self._clock.tick()))
-        return await self._follow(name, kind)
+        self.asked.append(Question(bare, kind, self._clock.tick()))
+        return await self._follow(bare, kind)
 
     def _local(self, name: str, kind: RecordKind) -> DnsAnswer | None:
-        if kind not in (RecordKind.A, RecordKind.AAAA):
-            return None
-        if _key(name) in self.hosts:
-            ips, server = self.hosts[_key(name)], "hosts file"
-        elif _key(name) == "localhost" or _key(name).endswith(".localhost"):
+        has_address = kind in (RecordKind.A, RecordKind.AAAA)
+        ips, server = self.hosts.get(_key(name)), "hosts file"
+        if ips is None or not has_address:
             ips, server = ("127.0.0.1", "::1"), "localhost rule"
-        else:
-            return None
+            if _key(name) != "localhost" and not _key(name).endswith(".localhost"):
+                return None
         found = tuple(ip for ip in ips if _address_kind(ip) is kind)
-        return DnsAnswer(name=name, kind=kind, addresses=found, server=server)
+        rcode = "NOERROR" if has_address else "NXDOMAIN"
+        return DnsAnswer(name=name, kind=kind, rcode=rcode, addresses=found, server=server)
 
     async def _follow(self, name: str, kind: RecordKind) -> DnsAnswer:
         aliases: list[str] = []
@@ -204,16 +211,19 @@ class WorldDns:
         current = name
         while True:
             entry = await self._one(current, kind)
+            found = entry.records.get(kind, [])
             alias = entry.records.get(RecordKind.CNAME, [])
-            if kind is RecordKind.CNAME or entry.says is not None or not alias:
+            if found or not alias:
                 break
             ttls.append(self._ttl_of(current))
             current = str(alias[0])
             aliases.append(current)
             if len(aliases) > self._limits.alias_hops:
                 raise DnsFault("dns-alias-loop", f"{name!r}: more aliases than we follow")
-        found = entry.records.get(kind, [])
-        ttls.append(self._ttl_of(current) if found else self._negative_ttl)
+        if len(found) + len(aliases) > self._limits.records_per_answer:
+            most = self._limits.records_per_answer
+            raise DnsFault("dns-too-many-records", f"an answer with more than {most} records")
+        ttls.append(self._ttl_of(current) if found else self._negative_ttl_of(entry))
         texts = tuple(each for each in found if isinstance(each, str))
         is_alias = kind is RecordKind.CNAME
         return DnsAnswer(
@@ -222,7 +232,7 @@ class WorldDns:
             rcode=_rcode(entry.says),
             addresses=() if is_alias else texts,
             services=tuple(each for each in found if isinstance(each, SrvRecord)),
-            aliases=texts if is_alias else tuple(aliases),
+            aliases=texts[:1] if is_alias else tuple(aliases),
             ttl=min(ttls),
             authentic=self.authentic,
             server=SERVER,
@@ -234,14 +244,13 @@ class WorldDns:
         entry = self._entry_of(name, kind, known)
         says = known.says.get(kind, known.says.get(None, entry.says))
         delay = known.delays.get(kind, known.delays.get(None, 0.0))
-        patience = self._limits.dns_seconds * self._limits.dns_tries
-        if says is DnsSays.SILENT or delay > patience:
-            await self._clock.sleep(patience)
-            raise DnsFault("dns-silent", f"nobody answered the question for {name!r} {kind}")
+        if says in _UNHEARD or delay > self._limits.dns_seconds:
+            await self._clock.sleep(self._limits.dns_seconds * self._limits.dns_tries)
+            if says is DnsSays.GARBAGE:
+                raise DnsFault("dns-garbage", f"the answer to {name!r} {kind} is unreadable")
+            raise DnsFault("dns-silent", f"no answer to {name!r} {kind}")
         if delay:
             await self._clock.sleep(delay)
-        if says is DnsSays.GARBAGE:
-            raise DnsFault("dns-garbage", f"the answer for {name!r} {kind} cannot be read")
         return entry if says is None else _Entry(says=says)
 
     def _entry_of(self, name: str, kind: RecordKind, known: _Name) -> _Entry:
@@ -259,7 +268,23 @@ class WorldDns:
 
     def _ttl_of(self, name: str) -> int:
         known = self._names.get(_key(name), _Name()).ttl
-        return min(self._ttl if known is None else known, self._limits.dns_ttl_max_seconds)
+        return self._ttl if known is None else known
+
+    def _negative_ttl_of(self, entry: _Entry) -> int:
+        """Only those who know that there is nothing say for how long."""
+        return 0 if entry.says in (DnsSays.SERVFAIL, DnsSays.REFUSED) else self._negative_ttl
+
+
+def _askable(name: str) -> str:
+    """``name`` without final dot, if it can be asked (D27). Raises: DnsFault."""
+    bare = name.removesuffix(".")
+    labels = bare.split(".")
+    if len(bare) > 253 or not all(_LABEL.fullmatch(each) for each in labels):
+        raise DnsFault("dns-name-unusable", f"{name!r:.300} cannot be a name in DNS")
+    if _NUMERIC.fullmatch(labels[-1]):
+        message = f"{name!r:.300} ends in a number and is never asked: it could mean an address"
+        raise DnsFault("dns-name-numeric", message, clause="[ranvier:address-policy]")
+    return bare
 
 
 def _key(name: str) -> str:

@@ -1,16 +1,35 @@
-"""The judgement that OpenSSL makes in life, made by the pure rules in the world."""
+"""The judgement that OpenSSL makes in life, made by the pure rules in the world.
+
+The same condition gets the same code as in :mod:`ranvier.net`; the contract
+tests hold the two together.
+"""
 
 from __future__ import annotations
 
-import hashlib
-
 from ranvier.errors import TlsFault
 from ranvier.limits import Ms
-from ranvier.protocol.certificates import Certificates
+from ranvier.protocol.certificates import CLAUSE, Certificates, fingerprint, read_certificate
 from ranvier.protocol.chains import explain_chain
-from ranvier.protocol.conditions import first_fatal
+from ranvier.protocol.conditions import Condition, first_fatal
 from ranvier.protocol.names import TlsName
 from ranvier.protocol.trust import Pinned, Trust, WebPki
+
+_CODES = {
+    "chain-not-self-signed": "tls-self-signed",
+    "chain-signatures": "tls-unknown-authority",
+    "chain-complete": "tls-unknown-authority",
+    "chain-authority-known": "tls-unknown-authority",
+    "chain-may-sign": "tls-certificate-purpose",
+    "chain-purpose": "tls-certificate-purpose",
+    "chain-strength": "tls-weak",
+    "chain-dates": "tls-expired",
+    "certificate-purpose": "tls-certificate-purpose",
+    "certificate-strength": "tls-weak",
+    "certificate-name": "tls-name-mismatch",
+    "certificate-begun": "tls-not-yet-valid",
+    "certificate-not-expired": "tls-expired",
+}
+"""The failed condition, and what the wire calls it."""
 
 
 def judge(
@@ -20,18 +39,27 @@ def judge(
 
     Raises: TlsFault with the chain, its code saying why.
     """
+    if not certificates.leaf:
+        raise TlsFault("tls-certificate-missing", "it showed no certificate")
     if isinstance(trust, WebPki):
         broken = first_fatal(explain_chain(certificates.chain, name, now, roots))
         if broken is not None:
-            raise TlsFault(
-                broken.id, broken.sentence, clause="[s2s:tls]", certificates=certificates.chain
-            )
-    elif isinstance(trust, Pinned):
-        found = hashlib.sha256(certificates.leaf).hexdigest()
-        if found not in trust.leaves:
-            raise TlsFault(
-                "tls-not-pinned",
-                f"the leaf {found} is none of the accepted ones",
-                clause="[2014:retrieving-server-keys]",
-                certificates=certificates.chain,
-            )
+            code, chain = _code(broken, certificates), certificates.chain
+            raise TlsFault(code, broken.sentence, clause=CLAUSE, certificates=chain)
+    elif isinstance(trust, Pinned) and fingerprint(certificates.leaf) not in trust.leaves:
+        raise TlsFault(
+            "tls-pin-mismatch",
+            f"its certificate {fingerprint(certificates.leaf)} is none of the "
+            f"{len(trust.leaves)} that are accepted for this name",
+            clause="[2014:retrieving-server-keys]",
+            certificates=certificates.chain,
+        )
+
+
+def _code(broken: Condition, certificates: Certificates) -> str:
+    code = _CODES.get(broken.id, "tls-certificate")
+    if code == "tls-name-mismatch":
+        facts = read_certificate(certificates.leaf)
+        if facts.common_name and not facts.names:
+            return "tls-common-name-only"
+    return code

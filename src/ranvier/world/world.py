@@ -23,8 +23,9 @@ from ranvier.world.certs import Authority, Credential, Flaw
 from ranvier.world.clock import NEW_YEAR_2026, VirtualClock
 from ranvier.world.dns import WorldDns, Zone
 from ranvier.world.faults import Fault
+from ranvier.world.host import Handler, Host, nothing_here
 from ranvier.world.store import MemoryStore
-from ranvier.world.wire import Handler, Host, WorldWire, nothing_here
+from ranvier.world.wire import WorldWire, usual
 
 PUBLIC = ("10.0.0.0/8", "fd00::/8")
 """The networks that count as the public internet of a world."""
@@ -77,7 +78,7 @@ class World:
         ``certificate`` is shown to all but the names in ``sni``. The returned
         host may be changed while the world runs: delays, loss, faults.
         """
-        host = Host(address=Address(ip, port), serves=serves, fault=fault)
+        host = Host(address=usual(Address(ip, port)), serves=serves, fault=fault)
         host.certificates = {name.lower(): each.certificates for name, each in (sni or {}).items()}
         if certificate is not None:
             host.certificates[None] = certificate.certificates
@@ -86,4 +87,4 @@ class World:
 
     def dark(self, *ips: str) -> None:
         """Nothing ever comes back from these addresses, whatever the port."""
-        self.wire.dark.update(ips)
+        self.wire.dark.update(usual(Address(ip, 0)).ip for ip in ips)
