@@ -208,8 +208,9 @@ def _walked(
 def _inside(level: list[Any], kinds: set[type]) -> list[Any]:
     """The next level down, once the keys on the way are known to be fit."""
     inside: list[Any] = []
-    for kind in kinds & {list, tuple}:
-        inside.extend(chain.from_iterable([each for each in level if type(each) is kind]))
+    if list in kinds or tuple in kinds:
+        arrays: list[Any] = [each for each in level if type(each) is list or type(each) is tuple]
+        inside.extend(chain.from_iterable(arrays))
     if dict in kinds:
         objects = [each for each in level if type(each) is dict]
         keys = list(chain.from_iterable(objects))

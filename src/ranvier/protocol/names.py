@@ -141,7 +141,7 @@ class ServerName:
     @property
     def unresolvable(self) -> str:
         """Why the host leads to no address, whatever DNS says; empty if it may lead to one."""
-        return "" if self.is_ip else _unresolvable(self.dns_name)
+        return "" if self.is_ip else _unresolvable(self.hostname.lower().removesuffix("."))
 
     @property
     def resolvable(self) -> bool:
@@ -260,10 +260,10 @@ def _is_ipv4(text: str) -> bool:
 
 def _unresolvable(name: str) -> str:
     labels = name.split(".")
-    if not _LOOKUP.fullmatch(name):
-        return "the host has characters that no host name in DNS has"
     if "" in labels:
         return "the host has an empty label"
+    if not _LOOKUP.fullmatch(name):
+        return "the host has characters that no host name in DNS has"
     if len(name) > 253 or max(map(len, labels)) > 63:
         return "the host is longer than DNS allows (63 a label, 253 in all)"
     if _NUMERIC.fullmatch(labels[-1]):
