@@ -37,7 +37,7 @@ def synapse() -> Path:
     python = find_current_python()
     if python is None:
         raise PeerMissing("synapse: needs Python 3.11 or later")
-    return _environment("synapse", python, [["install", "-r", str(_CURRENT_PINS)]])
+    return _environment("synapse", python, [["-r", str(_CURRENT_PINS)]])
 
 
 def old_synapse() -> Path:
@@ -49,12 +49,11 @@ def old_synapse() -> Path:
     python = find_old_python()
     if python is None:
         raise PeerMissing(f"synapse-0.33.8: put {OLD_PYTHON} on PATH")
-    tools = ["install", "pip==21.3.1", "setuptools==40.6.2", "wheel==0.37.1"]
-    flags = ["install", "--no-deps", "--no-build-isolation", "--no-use-pep517"]
+    flags = ["--no-deps", "--no-build-isolation", "--no-use-pep517"]
     steps = [
-        tools,
+        ["pip==21.3.1", "setuptools==40.6.2", "wheel==0.37.1"],
         [*flags, "matrix-synapse==0.33.8"],
-        ["install", "--no-deps", "-r", str(_OLD_PINS)],
+        ["--no-deps", "-r", str(_OLD_PINS)],
     ]
     return _environment("synapse-0.33.8", python, steps)
 
@@ -91,21 +90,33 @@ def _environment(name: str, python: str, steps: list[list[str]]) -> Path:
 
 
 def _install(name: str, place: Path, python: str, steps: list[list[str]]) -> None:
-    shutil.rmtree(place, ignore_errors=True)
-    base = _say([python, "-c", "import sys; print(getattr(sys, '_base_executable', ''))"])
-    try:
-        _run([base or python, "-m", "venv", str(place)])
-        pip = [str(place / "bin" / "python"), "-m", "pip"]
-    except subprocess.CalledProcessError:  # Debian without python3-venv
-        _run([base or python, "-m", "venv", "--without-pip", str(place)])
-        pip = [sys.executable, "-m", "pip", "--python", str(place / "bin" / "python")]
-    try:
-        for step in steps:
-            _run([*pip, "--disable-pip-version-check", *step])
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        output = error.stderr or b""
-        tail = output.decode(errors="replace").strip()[-400:]
-        raise PeerMissing(f"{name}: could not be installed: {tail or error}") from error
+    trouble = ""
+    for make, install in _installers(place, python):
+        shutil.rmtree(place, ignore_errors=True)
+        try:
+            for command in (make, *([*install, *step] for step in steps)):
+                _run(command)
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+            said = (error.stderr or error.stdout or b"").decode(errors="replace").strip()
+            trouble = said[-400:] or str(error)
+            continue
+        return
+    raise PeerMissing(f"{name}: could not be installed: {trouble}")
+
+
+def _installers(place: Path, python: str) -> Iterator[tuple[list[str], list[str]]]:
+    """(how to make the environment, how to install into it), best first."""
+    ours = getattr(sys, "_base_executable", "") or sys.executable
+    base = ours if python == sys.executable else python
+    inside = str(place / "bin" / "python")
+    install = ["install", "--disable-pip-version-check"]
+    yield [base, "-m", "venv", str(place)], [inside, "-m", "pip", *install]
+    if base == ours:  # Debian without python3-venv
+        bare = [base, "-m", "venv", "--without-pip", str(place)]
+        yield bare, [base, "-m", "pip", "--python", inside, *install]
+        if uv := shutil.which("uv"):
+            made = [uv, "venv", "--python", base, str(place)]
+            yield made, [uv, "pip", "install", "--python", inside]
 
 
 def _run(command: list[str]) -> None:

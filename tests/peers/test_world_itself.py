@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from tests.peers.internet import Internet
 from tests.peers.synapse import Synapse
+
+_ABANDONED = """
+import sys, time
+from pathlib import Path
+from tests.peers.namespace import Namespace
+inside = Namespace(Path(sys.argv[1]))
+inside.spawn(["sleep", "600"])
+inside.spawn(["sh", "-c", "sleep 600 & sleep 600"])  # a grandchild, too
+time.sleep(0.5)
+print(inside.pid, flush=True)
+time.sleep(600)
+"""
 
 
 @pytest.mark.peer("namespace")
@@ -14,6 +33,24 @@ def test_nothing_leads_out_of_the_namespace(internet: Internet) -> None:
     routes = internet.run(["cat", "/proc/net/route", "/proc/net/dev"]).stdout.decode()
     interfaces = [line.split(":")[0].strip() for line in routes.splitlines() if ":" in line]
     assert interfaces == ["lo"]
+
+
+@pytest.mark.peer("namespace")
+def test_killing_the_test_run_ends_everything_inside(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", _ABANDONED, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        env={"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": os.environ["PATH"]},
+    ) as run:
+        assert run.stdout is not None
+        holder = int(run.stdout.readline())
+        inside = _processes_in(os.stat(f"/proc/{holder}/ns/net").st_ino)
+        run.send_signal(signal.SIGKILL)
+    assert len(inside) >= 4
+    until = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in inside) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert [pid for pid in inside if Path(f"/proc/{pid}").exists()] == []
 
 
 @pytest.mark.peer("dnsmasq")
@@ -61,3 +98,13 @@ def test_the_old_synapse_publishes_version_1_keys_with_its_own_leaf(
     assert set(answer.json) == {"server_name", "signatures", "tls_certificate", "verify_keys"}
     assert "perspectives" not in json.dumps(answer.json)
     assert old.token
+
+
+def _processes_in(network: int) -> list[int]:
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError):
+                if os.stat(f"/proc/{entry}/ns/net").st_ino == network:
+                    found.append(int(entry))
+    return found
