@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TypeVar
 
@@ -26,8 +27,9 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 
 from ranvier.errors import Malformed
 from ranvier.limits import Ms
-from ranvier.protocol.conditions import Condition, Verdict, condition
+from ranvier.protocol.conditions import Condition, condition
 from ranvier.protocol.names import TlsName
+from ranvier.protocol.text import shown
 
 CLAUSE = "[s2s:tls]"
 SERVER_AUTH = "1.3.6.1.5.5.7.3.1"
@@ -38,6 +40,7 @@ _USAGES = (*sorted(_TLS_USAGES), "key_cert_sign")
 _WEAK_HASHES = frozenset({"md5", "sha1"})
 # What a whole-label wildcard may stand for: one label.
 _LABEL = re.compile(r"[a-z0-9-]+", re.ASCII)
+_MOST_SHOWN = 20
 
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
@@ -83,6 +86,11 @@ class CertificateFacts(msgspec.Struct, frozen=True, kw_only=True):
     def names(self) -> tuple[str, ...]:
         """What it is for: the SAN's DNS names, then its IP addresses."""
         return self.dns_names + self.ip_addresses
+
+    @property
+    def common_name_only(self) -> bool:
+        """Whether it names its server in the old way alone, which is no name today."""
+        return bool(self.common_name) and not self.names
 
     @property
     def signature_strong(self) -> bool:
@@ -133,7 +141,7 @@ def read_certificate(der: bytes) -> CertificateFacts:
     try:
         return _facts(x509.load_der_x509_certificate(der), der)
     except Exception as error:  # the parser's errors have no common root
-        message = f"no readable X.509 certificate: {error!s:.120}"
+        message = f"Not a readable X.509 certificate: {shown(str(error))}."
         raise Malformed("certificate-unreadable", message, clause=CLAUSE) from error
 
 
@@ -152,71 +160,64 @@ def examine_leaf(der: bytes, name: TlsName, now: Ms) -> tuple[Condition, ...]:
     try:
         facts = read_certificate(der)
     except Malformed as error:
-        readable = condition("certificate-readable", False, error.message, clause=CLAUSE)
-        return (readable, *(condition(each, None, "not read", clause=CLAUSE) for each in _LEAF))
+        return (condition("certificate-readable", False, error.message, clause=CLAUSE),)
     readable = condition(
         "certificate-readable",
         True,
-        f"X.509 version {facts.version} for {facts.subject or 'nobody'}",
+        f"X.509 version {facts.version} for {shown(facts.subject)}.",
         clause=CLAUSE,
         sha256=fingerprint(der),
     )
     return (readable, *leaf_conditions(facts, name, now))
 
 
-_LEAF = (
-    "certificate-purpose",
-    "certificate-strength",
-    "certificate-name",
-    "certificate-begun",
-    "certificate-not-expired",
-)
-
-
 def leaf_conditions(facts: CertificateFacts, name: TlsName, now: Ms) -> tuple[Condition, ...]:
     """The leaf's conditions, in the order in which OpenSSL checks them."""
     purpose = facts.serves_tls and (facts.usages is None or bool(facts.usages & _TLS_USAGES))
+    begins, ends = _date(facts.not_before), _date(facts.not_after)
     return (
-        _judge("certificate-purpose", purpose, "its usages are those of a TLS server"),
-        _judge("certificate-strength", facts.key_strong, f"its key is {facts.key}", key=facts.key),
-        _name_condition(facts, name),
-        _judge(
-            "certificate-begun",
-            facts.not_before <= now,
-            "its time has begun",
-            not_before_ms=str(facts.not_before),
+        judge_certificate("certificate-purpose", purpose, "Its usages allow a TLS server."),
+        judge_certificate(
+            "certificate-strength", facts.key_strong, f"Its key is strong enough: {facts.key}."
         ),
-        _judge(
-            "certificate-not-expired",
-            now <= facts.not_after,
-            "its time has not run out",
-            not_after_ms=str(facts.not_after),
+        _name_condition(facts, name),
+        judge_certificate(
+            "certificate-begun", facts.not_before <= now, f"Its time has begun: {begins}."
+        ),
+        judge_certificate(
+            "certificate-not-expired", now <= facts.not_after, f"Its time has not run out: {ends}."
         ),
     )
 
 
-def _judge(id: str, held: bool, sentence: str, **evidence: str) -> Condition:
-    verdict = Verdict.HELD if held else Verdict.FAILED
-    text = sentence if held else f"not so: {sentence}"
-    return Condition(id=id, verdict=verdict, sentence=text, clause=CLAUSE, evidence=evidence)
+def judge_certificate(
+    id: str, held: bool | None, sentence: str, *, fatal: bool = True
+) -> Condition:
+    """A condition whose sentence is said of the good case, and denied in the bad one."""
+    text = f"Not so: {sentence}" if held is False else sentence
+    return condition(id, held, text, clause=CLAUSE, fatal=fatal)
 
 
 def _name_condition(facts: CertificateFacts, name: TlsName) -> Condition:
-    listed = ", ".join(facts.names[:20]) or "no name"
-    sentence = f"its SAN covers {name}"
+    listed = ", ".join(shown(each) for each in facts.names[:_MOST_SHOWN]) or "no name"
     held = facts.covers(name)
+    sentence = f"Its SAN covers {shown(name.text)}."
     if not held:
-        sentence = f"it is for {listed}, not for {str(name)!r:.300}"
-        if not facts.names and facts.common_name:
-            sentence += f"; the common name {facts.common_name!r:.120} does not count"
+        sentence = f"It is for {listed}, not for {shown(name.text)}."
+        if facts.common_name_only:
+            sentence += f" Its common name {shown(facts.common_name)} does not count."
     return condition(
         "certificate-name",
         held,
         sentence,
         clause=CLAUSE,
         names=listed,
-        common_name=facts.common_name,
+        common_name=shown(facts.common_name),
     )
+
+
+def _date(instant: Ms) -> str:
+    return datetime.fromtimestamp(instant / 1000, UTC).isoformat(" ", "seconds")
 
 
 def _dns_name_matches(pattern: str, name: str) -> bool:
