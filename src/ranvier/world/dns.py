@@ -175,6 +175,11 @@ class WorldDns:
         """The name no longer exists, nor do its faults."""
         self._names.pop(_key(name), None)
 
+    def knows(self, name: str) -> bool:
+        """Whether the zone holds the name."""
+        known = self._names.get(_key(name))
+        return known is not None and known.exists
+
     def asked_for(self, name: str) -> list[RecordKind]:
         """The kinds that were asked of one name, in order."""
         return [each.kind for each in self.asked if _key(each.name) == _key(name)]
