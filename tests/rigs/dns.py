@@ -107,6 +107,9 @@ class DnsRig:
 
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
+        with contextlib.suppress(OSError):
+            self._udp.sendto(b"", (self.ip, self.port))  # wakes the thread that waits there
+            self._listener.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(5)
         self._udp.close()
@@ -140,8 +143,8 @@ class DnsRig:
                 continue
             self.port = port
             self._listener.listen(64)
-            self._udp.settimeout(0.1)
-            self._listener.settimeout(0.1)
+            self._udp.settimeout(1.0)
+            self._listener.settimeout(1.0)
             return
         raise AssertionError("no port is free for both UDP and TCP")
 
@@ -154,7 +157,8 @@ class DnsRig:
         while not self._stopping.is_set():
             with contextlib.suppress(OSError):
                 data, client = self._udp.recvfrom(65535)
-                self._start(self._answer_udp, data, client)
+                if data:
+                    self._start(self._answer_udp, data, client)
 
     def _answer_udp(self, data: bytes, client: Any) -> None:
         answer = self.answer(data, "udp", client[1])

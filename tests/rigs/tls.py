@@ -235,14 +235,14 @@ class TlsListener:
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._listener.bind((self._ip, self._port))
         self._listener.listen(128)
-        self._listener.settimeout(0.1)
+        self._listener.settimeout(1.0)
         self.address = Address(self._ip, self._listener.getsockname()[1])
         self._start(self._serve)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
-        for sock in self._open:
+        for sock in (self._listener, *self._open):
             with contextlib.suppress(OSError):
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
         for thread in self._threads:

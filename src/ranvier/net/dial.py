@@ -14,6 +14,7 @@ time limit; nothing is sent there either.
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -28,6 +29,12 @@ from ranvier.protocol.addresses import Address, AddressPolicy
 from ranvier.protocol.certificates import Certificates, fingerprint
 from ranvier.protocol.names import TlsName
 from ranvier.protocol.trust import Pinned, Trust, WebPki
+
+
+class _Progress:
+    """How far a connection has come, for the words of a time-out."""
+
+    connected = False
 
 
 class NetWire:
@@ -57,11 +64,11 @@ class NetWire:
         Raises: AddressRefused, ConnectFault, TlsFault, TimedOut.
         """
         self._policy.insist(to)
-        async with self._in_time(to):
-            return await self._look(to, name)
+        return await self._look(to, name, self._limits.connect_seconds)
 
-    async def _look(self, to: Address, name: TlsName) -> Certificates:
-        stream, facts = await self._secure(to, name, self._context(None))
+    async def _look(self, to: Address, name: TlsName, seconds: float) -> Certificates:
+        async with self._in_time(to, seconds) as progress:
+            stream, facts = await self._secure(to, name, self._context(None), progress)
         stream.close()
         return facts.certificates
 
@@ -72,14 +79,14 @@ class NetWire:
         BadConfiguration (our CA file).
         """
         self._policy.insist(to)
-        async with self._in_time(to):
-            return await self._dial(to, name, trust)
-
-    async def _dial(self, to: Address, name: TlsName, trust: Trust) -> HttpLink:
+        context = self._context(trust)
+        ends = self._clock.tick() + self._limits.connect_seconds
         try:
-            stream, facts = await self._secure(to, name, self._context(trust))
+            async with self._in_time(to, self._limits.connect_seconds) as progress:
+                stream, facts = await self._secure(to, name, context, progress)
         except ssl.SSLCertVerificationError as error:
-            raise certificate_fault(error, name, await self._evidence(to, name)) from error
+            chain = await self._evidence(to, name, ends - self._clock.tick())
+            raise certificate_fault(error, name, chain) from error
         try:
             insist_leaf(facts.certificates, trust)
         except TlsFault:
@@ -87,26 +94,21 @@ class NetWire:
             raise
         return HttpLink(stream, facts, self._clock)
 
-    async def _evidence(self, to: Address, name: TlsName) -> tuple[bytes, ...]:
+    async def _evidence(self, to: Address, name: TlsName, seconds: float) -> tuple[bytes, ...]:
         try:
-            return (await self._look(to, name)).chain
+            return (await self._look(to, name, seconds)).chain
         except NetworkFault:
             return ()
 
     async def _secure(
-        self, to: Address, name: TlsName, context: ssl.SSLContext
+        self, to: Address, name: TlsName, context: ssl.SSLContext, progress: _Progress
     ) -> tuple[TlsStream, LinkFacts]:
         began = self._clock.tick()
         sock = await connect(to)
-        connected = self._clock.tick()
+        connected, progress.connected = self._clock.tick(), True
+        stream = _tls_over(sock, context, name)
         try:
-            stream = TlsStream(sock, context, name.text)
-        except ValueError as error:  # UnicodeError is one
-            sock.close()
-            message = f"{name.text!r:.300} cannot be asked for by SNI: {error}"
-            raise TlsFault("tls-name-unusable", message) from error
-        try:
-            await stream.handshake()
+            await stream.handshake(self._limits.handshake_bytes)
         except ssl.SSLCertVerificationError:
             stream.close()
             raise
@@ -126,13 +128,16 @@ class NetWire:
         )
 
     @asynccontextmanager
-    async def _in_time(self, to: Address) -> AsyncIterator[None]:
-        seconds = self._limits.connect_seconds
+    async def _in_time(self, to: Address, seconds: float) -> AsyncIterator[_Progress]:
+        progress = _Progress()
         try:
-            async with self._clock.timeout(seconds):
-                yield
+            async with self._clock.timeout(max(seconds, 0.0)):
+                yield progress
         except TimeoutError as error:
-            message = f"no connection with TLS to {to} within {seconds:g} s"
+            if progress.connected:
+                message = f"{to} did not finish the handshake in time ({seconds:g} s)"
+                raise TimedOut("tls-timeout", message) from error
+            message = f"{to} did not accept the connection in time ({seconds:g} s)"
             raise TimedOut("connect-timeout", message) from error
 
     def _context(self, trust: Trust | None) -> ssl.SSLContext:
@@ -143,6 +148,15 @@ class NetWire:
         if self._looking is None:
             self._looking = looking_context()
         return self._looking
+
+
+def _tls_over(sock: socket.socket, context: ssl.SSLContext, name: TlsName) -> TlsStream:
+    try:
+        return TlsStream(sock, context, name.text)
+    except (TypeError, ValueError) as error:  # a NUL byte; UnicodeError
+        sock.close()
+        message = f"{name.text!r:.300} cannot be asked for by SNI: {error}"
+        raise TlsFault("tls-name-unusable", message) from error
 
 
 def insist_leaf(certificates: Certificates, trust: Trust) -> None:

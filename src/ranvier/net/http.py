@@ -12,7 +12,6 @@ a large body is seen. We never ask for compression, and unpack none.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import Protocol
 
 import h11
@@ -22,11 +21,6 @@ from ranvier.limits import ExchangeLimits
 from ranvier.plugs import Clock, HttpRequest, HttpResponse, LinkFacts
 
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
-
-# Framing (chunk sizes, extensions) that is tolerated: so much at once, and so much
-# for each byte of body. A chunk of a single byte costs six.
-_FRAMING_BYTES = 131_072
-_FRAMING_PER_BYTE = 6
 
 
 class ByteStream(Protocol):
@@ -40,6 +34,9 @@ class ByteStream(Protocol):
 
     def quiet(self) -> bool:
         """Whether it is open and nothing unasked for has come."""
+
+    def abandon(self) -> None:
+        """Make whoever sends or receives fail at once; never raises."""
 
     def close(self) -> None:
         """Close; never raises."""
@@ -70,20 +67,19 @@ class HttpLink:
 
         Raises: ConnectionLost, TimedOut.
         """
-        if not self._open or self._busy:
-            raise ConnectionLost("link-closed", "this connection takes no further request")
-        self._busy = True
+        if not self.reusable:
+            raise ConnectionLost("connection-closed", "this connection takes no further request")
         reading = _Reading(request, limits)
-        again = False
+        self._busy, again = True, False
         try:
             async with self._clock.timeout(limits.seconds):
                 response, again = await self._exchange(reading)
         except TimeoutError as error:
             message = f"no whole answer within {limits.seconds:g} s, {reading.state}"
-            raise TimedOut("http-timeout", message) from error
+            raise TimedOut("exchange-timeout", message) from error
         finally:
             self._busy = False
-            if not again:
+            if not (again and self._open):
                 await self.close()
         return response
 
@@ -92,12 +88,11 @@ class HttpLink:
         try:
             while (response := reading.step()) is None:
                 reading.feed(await self._receive(reading))
-            return response, reading.again and sending.done() and await sending
+            return response, reading.again and sending.done() and sending.result()
         finally:
             if not sending.done():
                 sending.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await sending
+                await asyncio.wait((sending,))
 
     async def _send(self, data: bytes) -> bool:
         """Whether all was sent; if not, the reader finds out why, or reads an early answer."""
@@ -114,9 +109,12 @@ class HttpLink:
             raise reading.cut(error.message) from error
 
     async def close(self) -> None:
-        """Close; never raises."""
+        """Close; an exchange under way fails. Never raises."""
         self._open = False
-        self._stream.close()
+        if self._busy:
+            self._stream.abandon()
+        else:
+            self._stream.close()
 
 
 class _Reading:
@@ -147,7 +145,7 @@ class _Reading:
                 self._parser.send(h11.EndOfMessage()),
             ]
         except (h11.LocalProtocolError, UnicodeError) as error:
-            raise ConnectionLost("http-request-unsendable", f"not sent: {error}") from error
+            raise ConnectionLost("request-unsendable", f"not sent: {error}") from error
         return b"".join(piece or b"" for piece in pieces)
 
     @property
@@ -166,8 +164,8 @@ class _Reading:
     def cut(self, why: str) -> ConnectionLost:
         """The connection ended too early."""
         if not self._raw:
-            return ConnectionLost("http-no-answer", f"it ended before an answer: {why}")
-        return ConnectionLost("http-cut-short", f"it ended too early, {self.state}: {why}")
+            return ConnectionLost("no-answer", f"it ended before an answer: {why}")
+        return ConnectionLost("connection-lost", f"it ended too early, {self.state}: {why}")
 
     def feed(self, data: bytes) -> None:
         """Take what came; empty at the end. Raises: ConnectionLost."""
@@ -175,9 +173,9 @@ class _Reading:
             raise self.cut("the connection was closed")
         self._raw += len(data)
         framing = self._raw - self._head_bytes - len(self._body)
-        most = 2 * self._limits.head_bytes + _FRAMING_BYTES + _FRAMING_PER_BYTE * len(self._body)
-        if framing > most:
-            raise ConnectionLost("http-framing", "the answer is more framing than content")
+        tolerated = self._limits.framing_bytes + self._limits.framing_per_byte * len(self._body)
+        if framing > 2 * self._limits.head_bytes + tolerated:
+            raise ConnectionLost("too-much-framing", "the answer is more framing than content")
         self._parser.receive_data(data)
 
     def step(self) -> HttpResponse | None:
@@ -198,7 +196,7 @@ class _Reading:
             return self._too_much_head()
         if self._parser.trailing_data[1]:
             return self.cut(str(error))
-        return ConnectionLost("http-not-http", f"the answer is no HTTP/1.1: {error!s:.200}")
+        return ConnectionLost("not-http", f"the answer is no HTTP/1.1: {error!s:.200}")
 
     def _take(self, event: object) -> None:
         if isinstance(event, h11.Data):
@@ -209,7 +207,7 @@ class _Reading:
             self._head_bytes += sum(len(name) + len(value) + 4 for name, value in event.headers)
             if self._head_count > self._limits.head_count + 1:
                 message = f"more than {self._limits.head_count} headers"
-                raise ConnectionLost("http-too-many-headers", message)
+                raise ConnectionLost("too-many-headers", message)
             if self._head_bytes > self._limits.head_bytes:
                 raise self._too_much_head()
             if isinstance(event, h11.Response):
@@ -224,11 +222,11 @@ class _Reading:
     def _insist_body(self, size: int) -> None:
         if size > self._limits.body_bytes:
             message = f"the body is larger than {self._limits.body_bytes} bytes"
-            raise ConnectionLost("http-body-too-large", message)
+            raise ConnectionLost("body-too-large", message)
 
     def _too_much_head(self) -> ConnectionLost:
         message = f"the head is larger than {self._limits.head_bytes} bytes"
-        return ConnectionLost("http-head-too-large", message)
+        return ConnectionLost("head-too-large", message)
 
     def _whole(self) -> HttpResponse:
         assert self._response is not None

@@ -63,6 +63,8 @@ _NOT_TLS = frozenset(
      "PACKET_LENGTH_TOO_LONG", "UNEXPECTED_MESSAGE", "BAD_RECORD_TYPE"}
 )  # fmt: skip
 
+_ALERTS = ("TLSV1_", "TLSV13_ALERT_", "SSLV3_ALERT_")
+
 
 def verifying_context(ca_file: str | None = None) -> ssl.SSLContext:
     """Certificate and name are judged; the system's authorities, or those of ``ca_file`` alone.
@@ -132,6 +134,6 @@ def handshake_fault(error: ssl.SSLError) -> TlsFault:
         return TlsFault("tls-version", f"no common version of TLS ({reason})", clause=CLAUSE)
     if reason in _NOT_TLS:
         return TlsFault("tls-not-tls", f"what answers does not speak TLS ({reason})", clause=CLAUSE)
-    if "ALERT" in reason:
+    if reason.startswith(_ALERTS):
         return TlsFault("tls-alert", f"it ended the handshake: {reason}", clause=CLAUSE)
     return TlsFault("tls-handshake", f"the handshake failed: {reason or error}", clause=CLAUSE)

@@ -3,7 +3,7 @@
 Why not asyncio's own TLS transport: here the handshake is a step of its own, with
 its own time and its own failure; nothing is written unless somebody calls
 :meth:`TlsStream.send`; and closing leaves no task behind. What the peer feeds is
-bounded: the handshake by :data:`HANDSHAKE_BYTES`, everything after it by whoever
+bounded: the handshake by ``Limits.handshake_bytes``, everything after it by whoever
 calls :meth:`TlsStream.receive` (each call gives at most one piece).
 """
 
@@ -22,8 +22,8 @@ from ranvier.protocol.addresses import Address
 PIECE = 65_536
 """The most that is read from a socket at once, in bytes."""
 
-HANDSHAKE_BYTES = 262_144
-"""The most that a peer may send until its handshake is done; real ones take 2-8 KiB."""
+# Pieces that may hold nothing but session tickets and the like.
+_TICKETS = 8
 
 _UNREACHABLE = frozenset(
     {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EADDRNOTAVAIL}
@@ -79,7 +79,7 @@ class TlsStream:
         self._out = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._in, self._out, server_hostname=server_name)
         self._flushing = asyncio.Lock()
-        self._closed = False
+        self._spoilt = False
 
     @property
     def version(self) -> str:
@@ -95,12 +95,13 @@ class TlsStream:
         """What the peer showed, leaf first, as DER, judged or not."""
         return peer_chain(self._tls)
 
-    async def handshake(self) -> None:
+    async def handshake(self, budget: int) -> None:
         """Shake hands; the certificate is judged within, by the context's rules.
+
+        ``budget`` is the most that the peer may send until it is done, in bytes.
 
         Raises: ssl.SSLError, TlsFault (the peer went away, or never comes to an end).
         """
-        budget = HANDSHAKE_BYTES
         while True:
             try:
                 self._tls.do_handshake()
@@ -179,10 +180,12 @@ class TlsStream:
 
     def quiet(self) -> bool:
         """Whether the connection is open and the peer has nothing to say (tickets aside)."""
-        if self._closed:
-            return False
+        self._spoilt = self._spoilt or not self._listen()
+        return not self._spoilt
+
+    def _listen(self) -> bool:
         try:
-            for _ in range(8):
+            for _ in range(_TICKETS):
                 try:
                     self._tls.read(1)
                     return False
@@ -197,11 +200,17 @@ class TlsStream:
             return False
         return False
 
+    def abandon(self) -> None:
+        """Make whoever sends or receives fail at once; never raises."""
+        self._spoilt = True
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         """Say goodbye if that takes no waiting, and close; never raises."""
-        if self._closed:
+        if self._sock.fileno() < 0:
             return
-        self._closed = True
+        self._spoilt = True
         with contextlib.suppress(OSError, ValueError):
             try:
                 self._tls.unwrap()
