@@ -260,6 +260,8 @@ def _is_ipv4(text: str) -> bool:
 
 def _unresolvable(name: str) -> str:
     labels = name.split(".")
+    if name.startswith("["):
+        return "the host is an IP literal of a form that nobody has defined"
     if "" in labels:
         return "the host has an empty label"
     if not _LOOKUP.fullmatch(name):
