@@ -174,6 +174,24 @@ def test_every_known_key_that_signed_must_have_signed_well() -> None:
     assert verdicts == [SignatureVerdict.VALID, SignatureVerdict.INVALID]
 
 
+@pytest.mark.req("CHK-04", "CHK-06")
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (7, "no string"),
+        ("A!", "alphabet"),
+        ("A", "no whole bytes"),
+        (GOOD[:84], "63 bytes"),
+        (malleated(GOOD), "not reduced"),
+    ],
+)
+def test_a_signature_that_cannot_be_tried_says_why(value: object, words: str) -> None:
+    obj = {**SIGNED, "signatures": {"domain": {KEY.key_id: value}}}
+    [outcome] = examine_signatures(obj, "domain", KEYS, most=10)
+    assert outcome.verdict is SignatureVerdict.MALFORMED
+    assert words in outcome.reason
+
+
 def test_more_signatures_than_allowed_are_not_tried_at_all() -> None:
     obj = {"a": 1, "signatures": {"domain": {f"ed25519:{n}": GOOD for n in range(11)}}}
     [outcome] = examine_signatures(obj, "domain", KEYS, most=10)
