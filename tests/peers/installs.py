@@ -120,7 +120,9 @@ def _installers(place: Path, python: str) -> Iterator[tuple[list[str], list[str]
 
 
 def _run(command: list[str]) -> None:
-    subprocess.run(command, check=True, capture_output=True, timeout=_SECONDS, env=_environ())
+    # If we are killed, so is the installer: the lock is free then, and another may begin.
+    tied = ["setpriv", "--pdeathsig", "KILL", *command]
+    subprocess.run(tied, check=True, capture_output=True, timeout=_SECONDS, env=_environ())
 
 
 def _say(command: list[str]) -> str:

@@ -29,7 +29,8 @@ from tests.peers.authority import Authority, Pair
 from tests.peers.availability import availability, find_program
 from tests.peers.client import Client
 from tests.peers.namespace import Namespace
-from tests.peers.synapse import Plan, Synapse
+from tests.peers.settings import Plan
+from tests.peers.synapse import Synapse
 
 ALPHA, BETA, OLD = "alpha", "beta", "old"
 _NETWORK = {ALPHA: "127.0.0.2", BETA: "127.0.0.4", OLD: "127.0.0.5"}
@@ -41,10 +42,14 @@ python = sys.executable
 
 
 class Internet:
-    """Everything that a test needs of the world. Made by the ``internet`` fixture."""
+    """Everything that a test needs of the world. Made by the ``internet`` fixture.
 
-    def __init__(self, directory: Path) -> None:
+    ``quiet``: home servers log warnings only (for benchmarks).
+    """
+
+    def __init__(self, directory: Path, *, quiet: bool = False) -> None:
         self.directory = directory
+        self._quiet = quiet
         self.python = python
         self._count = itertools.count(1)
         self._synapses: dict[str, Synapse] = {}
@@ -138,6 +143,7 @@ class Internet:
             ca=self.ca.pem,
             directory=directory,
             old=name == OLD,
+            quiet=self._quiet,
         )
         if name == BETA:
             self._front_of_beta()
