@@ -24,9 +24,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.rigs.certs import Identity
-
 from ranvier.protocol.addresses import Address
+from tests.rigs.certs import Identity
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,9 @@ from ranvier.errors import ConnectionLost, TimedOut
 from ranvier.limits import ExchangeLimits
 from ranvier.plugs import Clock, HttpRequest, HttpResponse, LinkFacts
 
+# A request that every socket takes without waiting for the peer, in bytes.
+_AT_ONCE = 8192
+
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -84,15 +87,22 @@ class HttpLink:
         return response
 
     async def _exchange(self, reading: _Reading) -> tuple[HttpResponse, bool]:
+        if len(reading.outgoing) <= _AT_ONCE:
+            sent = await self._send(reading.outgoing)
+            return await self._answer(reading), reading.again and sent
         sending = asyncio.ensure_future(self._send(reading.outgoing))
         try:
-            while (response := reading.step()) is None:
-                reading.feed(await self._receive(reading))
+            response = await self._answer(reading)
             return response, reading.again and sending.done() and sending.result()
         finally:
             if not sending.done():
                 sending.cancel()
                 await asyncio.wait((sending,))
+
+    async def _answer(self, reading: _Reading) -> HttpResponse:
+        while (response := reading.step()) is None:
+            reading.feed(await self._receive(reading))
+        return response
 
     async def _send(self, data: bytes) -> bool:
         """Whether all was sent; if not, the reader finds out why, or reads an early answer."""
@@ -214,6 +224,8 @@ class _Reading:
                 self._begin(event)
 
     def _begin(self, response: h11.Response) -> None:
+        if not response.http_version.startswith(b"1."):
+            raise ConnectionLost("not-http", "the answer is no HTTP/1.1: another version")
         self._response = response
         length = dict(response.headers).get(b"content-length", b"0")
         if not self._bodiless and response.status_code not in (204, 304):
