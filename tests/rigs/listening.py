@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 import msgspec
-from tests.rigs import certs
 
 from ranvier.faces.asgi import FederationApp
 from ranvier.limits import Limits, Ms
@@ -28,8 +27,10 @@ from ranvier.protocol.addresses import Address
 from ranvier.protocol.names import ServerName
 from ranvier.protocol.signing import generate_signing_key
 from ranvier.services.identity import Identity
+from tests.rigs import certs
 
 NAME = ServerName("us.test")
+DEFAULTS = Limits()
 PATIENCE = 10.0
 """Seconds after which a test has failed rather than waited."""
 
@@ -167,7 +168,7 @@ async def listening(
     app: Asgi | None = None,
     *,
     tls: bool = False,
-    budget: Limits = Limits(),
+    budget: Limits = DEFAULTS,
     files: certs.Identity | None = None,
 ) -> AsyncIterator[House]:
     """Serve ``app`` (default: the federation app) on a free loopback port."""

@@ -1,0 +1,271 @@
+"""The listener: one address, its connections, and their limits.
+
+It accepts by itself instead of letting the loop do so, for three reasons: the
+TLS context is chosen per connection (a new certificate counts at once), a
+handshake counts against the number of connections and has a time limit, and
+when all seats are taken the connection that has idled longest gives way, so that
+idlers cannot keep others out.
+
+The listener lives in the caller's event loop and installs no signal handlers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import ipaddress
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from uvicorn.config import Config
+from uvicorn.lifespan.off import LifespanOff
+from uvicorn.lifespan.on import LifespanOn
+
+from ranvier.errors import BadConfiguration
+from ranvier.limits import Limits
+from ranvier.net.guard import GuardedProtocol
+from ranvier.net.hall import Desk, Hall
+from ranvier.net.tls_server import ServerTls
+from ranvier.plugs import Clock
+from ranvier.protocol.addresses import Address
+
+SWEEP_SECONDS = 0.25
+PORTS_TRIED = 100
+BACKLOG = 2048
+TURN = 16
+"""Connections accepted before others get their turn."""
+
+Asgi = Callable[[Any, Any, Any], Awaitable[None]]
+
+logger = logging.getLogger("ranvier.listen")
+
+
+class Listener:
+    """Serves one ASGI application on one address.
+
+    ``desk`` gives the finished answers and the error bodies; it is usually the
+    :class:`~ranvier.faces.asgi.FederationApp` inside ``app``, or ``app`` itself.
+    Without ``tls`` it speaks plain HTTP: only behind a proxy that ends TLS.
+    ``next_free``: take the next free port if this one is busy.
+    ``grace_seconds``: how long :meth:`stop` waits for answers under way.
+    """
+
+    def __init__(
+        self,
+        app: Asgi,
+        desk: Desk,
+        *,
+        host: str,
+        port: int,
+        clock: Clock,
+        limits: Limits,
+        tls: ServerTls | None = None,
+        next_free: bool = False,
+        grace_seconds: float = 10.0,
+    ) -> None:
+        self._at = (host, port)
+        self._clock = clock
+        self._limits = limits
+        self._tls = tls
+        self._next_free = next_free
+        self._grace = grace_seconds
+        self.hall = Hall(desk, clock, limits)
+        self._config = _uvicorn_config(_JsonErrors(app, desk))
+        self._lifespan: LifespanOn | LifespanOff | None = None
+        self._socket: socket.socket | None = None
+        self._work: set[asyncio.Task[None]] = set()
+        self._greetings: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> Address:
+        """Bind, start the application's lifespan, and serve. Returns the bound address.
+
+        Raises: BadConfiguration (busy port, foreign address, the application's
+        start failed).
+        """
+        self._socket = self._bind()
+        self._config.load()
+        self._lifespan = self._config.lifespan_class(self._config)
+        await self._lifespan.startup()
+        if self._lifespan.should_exit:
+            self._socket.close()
+            raise BadConfiguration("listen-app-failed", "the application did not start")
+        ip, port = self._socket.getsockname()[:2]
+        for work in (self._accept(self._socket), self._sweep()):
+            self._work.add(asyncio.get_running_loop().create_task(work))
+        logger.info("listening on %s", Address(ip, port))
+        return Address(ip, port)
+
+    async def stop(self) -> None:
+        """Accept no more, let answers under way finish, close. Never raises; may be repeated."""
+        work, self._work = self._work, set()
+        for task in (*work, *self._greetings):
+            task.cancel()
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        await asyncio.gather(*work, *self._greetings, return_exceptions=True)
+        for guest in tuple(self.hall.guests):
+            guest.shutdown()
+        with contextlib.suppress(TimeoutError):
+            async with self._clock.timeout(self._grace):
+                await self.hall.empty.wait()
+        for guest in tuple(self.hall.guests):
+            guest.cut()
+        for answer in tuple(self.hall.state.tasks):
+            answer.cancel()
+        await asyncio.gather(*self.hall.state.tasks, return_exceptions=True)
+        lifespan, self._lifespan = self._lifespan, None
+        if lifespan is not None:
+            await lifespan.shutdown()
+
+    def _bind(self) -> socket.socket:
+        host, wanted = self._at
+        tries = PORTS_TRIED if self._next_free and wanted else 1
+        for port in range(wanted, min(wanted + tries, 65_536)):
+            try:
+                bound = _listening(host, port)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise _no_bind(host, port, error) from None
+            else:
+                if port != wanted:
+                    logger.warning("port %d is busy; listening on %d instead", wanted, port)
+                return bound
+        raise BadConfiguration(
+            "listen-port-busy",
+            f"port {wanted} on {host} is taken by another program; stop it or choose another port",
+        )
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        turn = 0
+        while True:
+            try:
+                accepted, _ = await loop.sock_accept(listening)
+            except OSError as error:  # out of descriptors, or the peer was gone already
+                logger.warning("a connection could not be accepted: %s", error)
+                await self._clock.sleep(SWEEP_SECONDS)
+                continue
+            turn += 1
+            if turn % TURN == 0:
+                await self._clock.sleep(0)
+            taken = len(self.hall.guests) + len(self._greetings)
+            if taken >= self._limits.listen_connections and not self.hall.make_room():
+                self.hall.refused["no-seat"] += 1
+                accepted.close()
+                continue
+            greeting = loop.create_task(self._greet(accepted))
+            self._greetings.add(greeting)
+            greeting.add_done_callback(self._greetings.discard)
+
+    async def _greet(self, accepted: socket.socket) -> None:
+        """The TLS handshake; the connection lives on by itself."""
+        context, leaf = self._tls.current() if self._tls else (None, None)
+        assert self._lifespan is not None
+        state = self._lifespan.state
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: GuardedProtocol(self._config, self.hall, state, leaf),
+                accepted,
+                ssl=context,
+                ssl_handshake_timeout=self._limits.listen_head_seconds if context else None,
+                ssl_shutdown_timeout=self._limits.listen_head_seconds if context else None,
+            )
+        except (OSError, asyncio.CancelledError) as error:
+            self.hall.refused["no-handshake"] += 1
+            logger.debug("no TLS handshake: %s", error)
+            accepted.close()
+
+    async def _sweep(self) -> None:
+        while True:
+            await self._clock.sleep(SWEEP_SECONDS)
+            self.hall.sweep()
+
+
+class _JsonErrors:
+    """Whatever the application does, what leaves the listener is JSON."""
+
+    def __init__(self, app: Asgi, desk: Desk) -> None:
+        self._app = app
+        self._desk = desk
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def sending(message: Any) -> None:
+            nonlocal started
+            await send(message)
+            started = True
+
+        try:
+            await self._app(scope, receive, sending)
+        except Exception:
+            logger.exception("the application failed at %s %s", scope["method"], scope["path"])
+            if started:
+                raise
+        if not started:
+            await _send_failure(self._desk.refusal(500, "the server failed"), send)
+
+
+async def _send_failure(body: bytes, send: Any) -> None:
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode("ascii")),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": 500, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _uvicorn_config(app: Asgi) -> Config:
+    """Nothing of uvicorn's own: no log set-up, no proxy headers (D20), no web sockets."""
+    return Config(
+        app=app,
+        http=GuardedProtocol,
+        ws="none",
+        lifespan="auto",
+        interface="asgi3",
+        log_config=None,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+    )
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        ip = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError:
+        raise BadConfiguration(
+            "listen-host-not-ip", f"{host!r} is not an IP address to listen on"
+        ) from None
+    family = socket.AF_INET6 if ip.version == 6 else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setblocking(False)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not ip.is_unspecified))
+        made.bind((str(ip), port))
+        made.listen(BACKLOG)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def _no_bind(host: str, port: int, error: OSError) -> BadConfiguration:
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return BadConfiguration(
+            "listen-port-forbidden",
+            f"port {port} needs rights that this process does not have; use one above 1023",
+        )
+    return BadConfiguration(
+        "listen-not-possible", f"cannot listen on {host} port {port}: {error.strerror or error}"
+    )
