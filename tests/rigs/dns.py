@@ -39,7 +39,7 @@ class Trouble(StrEnum):
     SILENCE = "silence"
     GARBAGE = "garbage"
     EMPTY = "empty"
-    """A datagram (or TCP message) without a byte."""
+    """A datagram without a byte."""
     WRONG_ID = "wrong-id"
     WRONG_QUESTION = "wrong-question"
     TRUNCATED = "truncated"
@@ -178,23 +178,17 @@ class DnsRig:
             head = conn.recv(2, socket.MSG_WAITALL)
             data = conn.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL)
             answer = self.answer(data, "tcp", client[1])
-            if answer is not None:
-                conn.sendall(len(answer).to_bytes(2, "big") + answer)
-            elif self._trouble_of(data) is Trouble.SILENCE:
+            if answer is None:
                 self._stopping.wait(30)
+            elif answer:
+                conn.sendall(len(answer).to_bytes(2, "big") + answer)
 
-    def _trouble_of(self, data: bytes) -> Trouble | None:
-        asked = dnslib.DNSRecord.parse(data).q.qname.idna().rstrip(".")
-        entry = self._entry(asked, turn=False)
-        return entry.trouble if isinstance(entry, Name) else None
-
-    def _entry(self, name: str, *, turn: bool = True) -> Name | Answerer | None:
+    def _entry(self, name: str) -> Name | Answerer | None:
         entry = {key.lower(): value for key, value in self.zone.items()}.get(name.lower())
         if isinstance(entry, Sequence) and not isinstance(entry, str):
             with self._lock:
                 place = self._turns.get(name.lower(), 0)
-                if turn:
-                    self._turns[name.lower()] = place + 1
+                self._turns[name.lower()] = place + 1
             entry = entry[min(place, len(entry) - 1)]
         if isinstance(entry, Trouble):
             return Name(trouble=entry)
@@ -214,14 +208,13 @@ class DnsRig:
             self._stopping.wait(entry.delay)
         if entry is not None and entry.trouble is not None:
             return self._troubled(request, entry.trouble, transport)
-        return bytes(self._reply(request, asked, kind).pack())
+        return bytes(self._reply(request, asked, entry, kind).pack())
 
-    def _reply(self, request: Any, asked: str, kind: str) -> Any:
+    def _reply(self, request: Any, asked: str, entry: Name | None, kind: str) -> Any:
         reply = request.reply(ra=1, aa=0)
         reply.header.ad = 0
-        entry = self._entry(asked, turn=False)
         for _ in range(32):
-            if not isinstance(entry, Name):
+            if entry is None:
                 reply.header.rcode = dnslib.RCODE.NXDOMAIN
                 break
             reply.header.ad = int(entry.authentic)
@@ -234,7 +227,9 @@ class DnsRig:
             self._add(reply, asked, "CNAME", dnslib.CNAME(entry.cname), entry.ttl)
             if not self.follow:
                 return reply
-            asked, entry = entry.cname, self._entry(entry.cname)
+            asked = entry.cname
+            following = self._entry(asked)
+            entry = following if isinstance(following, Name) else None
         if self.soa and not any(dnslib.QTYPE[rr.rtype] == kind for rr in reply.rr):
             self._add_soa(reply)
         return reply
@@ -274,7 +269,7 @@ class DnsRig:
             case Trouble.WRONG_QUESTION:
                 reply.q.qname = dnslib.DNSLabel("somebody-else.test")
             case Trouble.TRUNCATED_ALWAYS if transport == "tcp":
-                return None
+                return b""
             case Trouble.TRUNCATED if transport == "tcp":
                 self._add(reply, str(request.q.qname), "A", dnslib.A("127.0.0.1"), 300)
             case Trouble.TRUNCATED | Trouble.TRUNCATED_ALWAYS:
