@@ -42,6 +42,7 @@ class Authority:
         """A leaf for DNS names and IP addresses, with its chain."""
         issued = self._authority.issue_cert(*names, common_name=names[0])
         pair = self._pair(names[0])
+        pair.key.touch(0o600)
         issued.private_key_pem.write_to_path(str(pair.key))
         for number, pem in enumerate(issued.cert_chain_pems):
             pem.write_to_path(str(pair.cert), append=number > 0)
@@ -64,6 +65,7 @@ class Authority:
         )
         pair = self._pair(name)
         pair.cert.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        pair.key.touch(0o600)
         pair.key.write_bytes(
             key.private_bytes(
                 serialization.Encoding.PEM,

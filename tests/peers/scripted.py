@@ -15,6 +15,7 @@ from urllib.parse import quote
 import signedjson.key
 import signedjson.sign
 from canonicaljson import encode_canonical_json
+
 from tests.peers.authority import Pair
 from tests.peers.internet import Internet
 from tests.peers.naming import wait_until
@@ -108,3 +109,8 @@ def authorization(origin: str, destination: str, key: Any, method: str, uri: str
 def unpadded(data: bytes) -> str:
     """Base64 without its padding."""
     return base64.b64encode(data).decode().rstrip("=")
+
+
+def decode(text: str) -> bytes:
+    """Base64, padded or not."""
+    return base64.b64decode(text + "=" * (-len(text) % 4))

@@ -14,8 +14,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.peers import scripted
+
+from tests.peers import naming, scripted
 from tests.peers.internet import Internet
+from tests.peers.ours import Ours, Said, ask
 from tests.peers.scripted import Scripted
 from tests.peers.synapse import Synapse
 
@@ -186,8 +188,9 @@ def stranger(internet: Internet) -> bytes:
     return internet.ca.self_signed("somebody else").der
 
 
+@pytest.mark.req("REF14-08", "REF14-09", "REF14-10", "SEED-15", "KEYF-01", "KEYF-02")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_each_broken_document(
+def test_each_broken_document_is_refused_for_its_own_reason(
     internet: Internet, old: Synapse, publisher: Scripted, stranger: bytes, case: Case
 ) -> None:
     name = internet.name("doc")  # 0.33.8 keeps keys for ever by name and key id
@@ -202,3 +205,97 @@ def test_each_broken_document(
     publisher.publish(name, case.change(draft))
     assert old_believes(old, name, draft.key) is case.old
     assert f"GET /_matrix/key/v1/ {name} HTTP/1.0" in publisher.log
+    fetched = fetch_v1(internet, name)
+    assert (fetched.code, fetched.exit) == (case.ours, 1 if case.ours else 0)
+
+
+@pytest.mark.req("SEED-05", "SEED-14", "SEED-15", "REF14-07", "REF14-12")
+def test_we_fetch_and_verify_its_keys_over_its_self_signed_connection(
+    internet: Internet, old: Synapse
+) -> None:
+    document = internet.client("https://127.0.0.5:8449").get("/_matrix/key/v1").json
+    fetched = fetch_v1(internet, old.server_name)
+    assert (fetched.exit, fetched.data["version"]) == (0, "v1")
+    assert (fetched.data["trust"], fetched.data["entered"]) == (
+        "published-certificate",
+        "first use",
+    )
+    keys = {each["key_id"]: each["key"] for each in fetched.data["keys"]}
+    assert keys == document["verify_keys"]
+    assert fetched.data["document"] == document
+
+
+@pytest.mark.req("SEED-18", "SEC-20")
+def test_under_the_default_rule_we_send_it_nothing(internet: Internet, old: Synapse) -> None:
+    fetched = ask(internet, "keys", "fetch", old.server_name)
+    assert fetched.exit == 1
+    assert "key-fetch" not in {step["what"] for step in fetched.data["trail"]}
+
+
+@pytest.mark.parametrize("port", ["", ":8466"], ids=["by SRV", "by port"])
+@pytest.mark.req("SEED-04", "SEED-05", "SEED-08", "SEED-09", "SEED-10", "SEED-11", "SEED-12")
+@pytest.mark.req("REF14-01", "REF14-03", "REF14-05", "REF14-06")
+def test_it_fetches_our_version_1_and_accepts_a_request_signed_by_our_key(
+    internet: Internet, old: Synapse, port: str
+) -> None:
+    host, ip = internet.name("ours"), internet.ip()
+    name = host + port
+    records = [] if port else [naming.srv(f"_matrix._tcp.{host}", host, 8466)]
+    internet.dns.add(naming.host(host, ip), *records)
+    ours = Ours(internet, name, ip=ip, port=8466, pair=internet.ca.self_signed(host))
+    # Without fingerprints in version 2, 0.33.8 has to go on to version 1.
+    assert "tls_fingerprints" not in ours.get("/_matrix/key/v2/server").json
+    assert old_believes(old, name, ours.key)
+    assert not old_believes(old, name, scripted.new_key(ours.key.version))
+    assert fetch_v1(internet, name).exit == 0
+    ours.close()
+
+
+@pytest.mark.req("SEED-14", "REF14-08")
+def test_our_document_over_another_certificate_is_refused_by_it_and_by_us(
+    internet: Internet, old: Synapse, publisher: Scripted
+) -> None:
+    name = internet.name("swapped")
+    ours = Ours(internet, name, ip=internet.ip(), pair=internet.ca.self_signed(name))
+    for path in scripted.V1_PATHS:
+        publisher.say(name, path, ours.get(path).text.encode())
+    ours.close()
+    internet.dns.host_record(name, publisher.ip)
+    assert not old_believes(old, name, ours.key)
+    fetched = fetch_v1(internet, name)
+    assert (fetched.exit, fetched.code) == (1, "key-certificate-matches")
+
+
+@pytest.mark.req("SEED-14", "KEYF-15")
+def test_after_first_contact_only_a_known_key_can_vouch_for_another(
+    internet: Internet, publisher: Scripted
+) -> None:
+    name = internet.name("renewed")
+    internet.dns.host_record(name, publisher.ip)
+    config = internet.place("known") / "ranvier.toml"
+    config.write_text(_LISTED.format(name=name))
+    first, second = scripted.new_key("a_first"), scripted.new_key("a_second")
+
+    def fetched_after(*signers: Any) -> Said:
+        publisher.publish(name, scripted.v1_document(name, publisher.pair.der, *signers))
+        return ask(internet, "keys", "fetch", name, "--config", str(config), ca=False)
+
+    assert fetched_after(first).exit == 0
+    refused = fetched_after(second)
+    assert (refused.exit, refused.code) == (1, "key-signed-by-known")
+    assert fetched_after(first, second).exit == 0
+    assert fetched_after(second).exit == 0
+
+
+_LISTED = """\
+[[peers]]
+names = ["{name}"]
+mode = "2014"
+trust = "published-certificate"
+"""
+
+
+def fetch_v1(internet: Internet, name: str) -> Said:
+    """Our own fetch by the rule and the discovery of 2014, for this name only."""
+    seed = ("--mode", "2014", "--trust", "published-certificate")
+    return ask(internet, "keys", "fetch", name, *seed, ca=False)

@@ -1,0 +1,106 @@
+"""Our side in the mini-internet: ``ranvier serve`` and the commands that ask, as users run them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import signedjson.key
+
+from tests.peers.authority import Pair
+from tests.peers.client import Answer
+from tests.peers.internet import Internet
+from tests.peers.naming import wait_until
+from tests.peers.scripted import key_id, new_key
+
+_CONFIG = """\
+server_name = "{name}"
+[listen]
+host = "{ip}"
+port = {port}
+certificate = "{pair.cert}"
+private_key = "{pair.key}"
+"""
+
+
+class Said(msgspec.Struct, frozen=True, kw_only=True):
+    """What a command said with ``--json``, and its exit code."""
+
+    exit: int
+    data: dict[str, Any]
+    errors: str
+
+    @property
+    def code(self) -> str:
+        """The error's code, or nothing if there was none."""
+        return str(self.data.get("error", {}).get("code", ""))
+
+
+def ask(internet: Internet, *words: str, ca: bool = True) -> Said:
+    """Run a command that goes out; ``ca``: believe the mini-internet's authority."""
+    authorities = ["--ca", str(internet.ca.pem)] if ca else []
+    command = [internet.python, "-m", "ranvier", *words, "--json", "--allow-private"]
+    done = internet.run([*command, *authorities], timeout=60)
+    try:
+        data = json.loads(done.stdout)
+    except ValueError:
+        raise AssertionError(f"{words}: {done.stdout!r} {done.stderr!r}") from None
+    return Said(exit=done.returncode, data=data, errors=done.stderr.decode(errors="replace"))
+
+
+class Ours:
+    """One ``ranvier serve`` with a configuration file of its own."""
+
+    def __init__(
+        self, internet: Internet, name: str, *, ip: str, pair: Pair, port: int = 8448
+    ) -> None:
+        self.internet, self.name, self.ip, self.port, self.pair = internet, name, ip, port, pair
+        self.key = new_key("a_" + re.sub(r"[^a-z0-9]", "", name))
+        self.key_id = key_id(self.key)
+        self.place = internet.place("ours")
+        self._write_files()
+        self._log = self.place / "serve.log"
+        self._process = internet.spawn(
+            [internet.python, "-m", "ranvier", "serve", "--config", str(self.config)],
+            log=self._log,
+            cwd=self.place,
+        )
+        wait_until(self._answers, f"ranvier serve for {name}", self._process, self._log)
+
+    @property
+    def config(self) -> Path:
+        """Its ``ranvier.toml``."""
+        return self.place / "ranvier.toml"
+
+    @property
+    def pid(self) -> int:
+        """The server's process id."""
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        """All that it has written."""
+        return self._log.read_text(errors="replace")
+
+    def get(self, path: str, *, retry_seconds: float = 0) -> Answer:
+        """GET over TLS, without judging the certificate."""
+        client = self.internet.client(f"https://{self.ip}:{self.port}")
+        return client.get(path, headers={"Host": self.name}, retry_seconds=retry_seconds)
+
+    def close(self) -> None:
+        """End the server."""
+        self.internet.end(self._process)
+
+    def _answers(self) -> bool:
+        return self.get("/_matrix/key/v2/server", retry_seconds=2).status == 200
+
+    def _write_files(self) -> None:
+        text = _CONFIG.format(name=self.name, ip=self.ip, port=self.port, pair=self.pair)
+        self.config.write_text(text)
+        keys = self.place / "signing.key"
+        with keys.open("w") as file:
+            signedjson.key.write_signing_keys(file, [self.key])
+        keys.chmod(0o600)
