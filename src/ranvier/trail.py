@@ -76,13 +76,15 @@ NO_TRAIL = Trail()
 class Asked:
     """A step under way; :meth:`answered` says how it ended."""
 
-    __slots__ = ("answer", "code", "evidence", "outcome")
+    __slots__ = ("answer", "code", "ended", "evidence", "outcome")
 
     def __init__(self) -> None:
         self.answer = ""
         self.outcome = Outcome.OK
         self.code = ""
         self.evidence: dict[str, Any] = {}
+        self.ended: float | None = None
+        """The tick at which the answer was there, if the step stays open for longer."""
 
     def answered(self, answer: str, /, **evidence: Any) -> None:
         """The question was answered well; ``evidence`` must be JSON-able."""
@@ -146,7 +148,7 @@ class Recorder:
                     code=asked.code,
                     evidence=asked.evidence,
                     started=began - self._origin,
-                    took=self._tick() - began,
+                    took=(self._tick() if asked.ended is None else asked.ended) - began,
                 ),
             )
 

@@ -37,6 +37,7 @@ from ranvier.protocol.routes import (
     Mode,
     Route,
     Stopped,
+    clause_of,
 )
 from ranvier.protocol.srv import NoService, NotOffered, SrvUnknown, SrvVerdict, judge_srv
 from ranvier.protocol.text import shown
@@ -57,9 +58,6 @@ __all__ = [
 ]
 
 DEFAULT_PORT = 8448
-_S2S = "[s2s:resolving-server-names {}]"
-_SEED = "[2014:resolving-server-names]"
-_REFERENCE = "[2014:reference-server]"
 _DEFAULTS = Limits()
 
 
@@ -207,7 +205,7 @@ class _Findings:
                 host_header=host_header,
                 tls_name=name.tls_name,
                 families=self._families_of(name),
-                clause=_clause(step),
+                clause=clause_of(step),
                 is_ip=name.is_ip,
             )
         )
@@ -226,7 +224,7 @@ class _Findings:
                 return self.stopped(code, reason, "[rfc2782]")
             case SrvUnknown(reason):
                 # SRV-05, AMB-19: not knowing is not "no record", and never leads to 8448.
-                return self.stopped("srv-unknown", reason, _clause(step))
+                return self.stopped("srv-unknown", reason, clause_of(step))
             case _:
                 self.notes += [f"SRV: {note}" for note in verdict.notes]
                 return self._ended(*(self._service(each, step, name) for each in verdict.records))
@@ -242,7 +240,7 @@ class _Findings:
             priority=record.priority,
             weight=record.weight,
             families=self.families,
-            clause=_clause(step),
+            clause=clause_of(step),
         )
 
     def deprecated(self, ended: Discovery, name: ServerName) -> Discovery:
@@ -278,9 +276,3 @@ class _Findings:
             notes=tuple(self.notes),
             lifetime_seconds=self.limits.wellknown_max_seconds,
         )
-
-
-def _clause(step: str) -> str:
-    if step == "2014:8448":
-        return _REFERENCE
-    return _SEED if step.startswith("2014:") else _S2S.format(step)

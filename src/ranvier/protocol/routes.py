@@ -66,3 +66,12 @@ class Discovery(msgspec.Struct, frozen=True, kw_only=True):
     stopped: Stopped | None = None
     notes: tuple[str, ...] = ()
     lifetime_seconds: int = 0
+
+
+def clause_of(step: str) -> str:
+    """The clause that a step stands in. Port 8448 without SRV is not in the 2014 text (D3)."""
+    if step == "2014:8448":
+        return "[2014:reference-server]"
+    if step.startswith("2014:"):
+        return "[2014:resolving-server-names]"
+    return f"[s2s:resolving-server-names {step}]"

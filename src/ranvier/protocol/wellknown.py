@@ -107,7 +107,11 @@ def _examine_body(body: bytes, limits: Limits, conditions: list[Condition]) -> s
     is_object = isinstance(document, dict)
     conditions.append(
         condition(
-            "well-known-json", is_object, "The file is a JSON object.", clause=CLAUSE, why=why
+            "well-known-json",
+            is_object,
+            "The file is a JSON object.",
+            clause=CLAUSE,
+            why=why,
         )
     )
     if not is_object:

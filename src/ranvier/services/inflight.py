@@ -34,12 +34,13 @@ class InFlight(Generic[K, V]):
         try:
             return await asyncio.shield(task), joined
         finally:
-            self._left(key, task)
+            await self._left(key, task)
 
-    def _left(self, key: K, task: asyncio.Task[V]) -> None:
+    async def _left(self, key: K, task: asyncio.Task[V]) -> None:
         if self._tasks.get(key) is not task:
             return
         self._callers[key] -= 1
         if task.done() or self._callers[key] == 0:
-            task.cancel()
             del self._tasks[key], self._callers[key]
+            task.cancel()
+            await asyncio.wait([task])  # So that its steps are in the caller's trail.
