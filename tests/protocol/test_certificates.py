@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +251,23 @@ def test_its_usages_and_its_key_must_be_fit_for_a_server(der: bytes, failures: l
 
 
 # --- Whatever bytes come ---
+
+
+@pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
+def test_a_serial_number_of_zero_is_no_reason_to_look_away() -> None:
+    der = made(hashed=SHA256).replace(bytes.fromhex("020107"), bytes.fromhex("020100"), 1)
+    assert read_certificate(der).names == ("hs.test",)
+
+
+def test_reading_prints_no_warning() -> None:
+    der = made(hashed=SHA256).replace(bytes.fromhex("020107"), bytes.fromhex("020100"), 1)
+    code = (
+        "import sys; from ranvier.protocol.certificates import names_in;"
+        "print(names_in(bytes.fromhex(sys.argv[1])))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code, der.hex()], capture_output=True, text=True)
+    assert (ran.stdout, ran.stderr) == ("('hs.test',)\n", "")
+
 
 ODD = [
     (b"", "nothing"),

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import warnings
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TypeVar
@@ -24,6 +25,7 @@ from typing import TypeVar
 import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
+from cryptography.utils import CryptographyDeprecationWarning
 
 from ranvier.errors import Malformed
 from ranvier.limits import Ms
@@ -41,6 +43,10 @@ _WEAK_HASHES = frozenset({"md5", "sha1"})
 # What a whole-label wildcard may stand for: one label.
 _LABEL = re.compile(r"[a-z0-9-]+", re.ASCII)
 _MOST_SHOWN = 20
+
+# A stranger's certificate (and a system's root) may have a serial number below one; the
+# parser takes it and grumbles on standard error, which is not a stranger's to write on.
+warnings.filterwarnings("ignore", category=CryptographyDeprecationWarning, module=__name__)
 
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
