@@ -1,0 +1,34 @@
+"""What each plug is filled with in life, by name, loaded only when it is needed.
+
+Importing the library must stay cheap: dnspython alone costs 160 ms, uvicorn more.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+EDGES: Mapping[str, str] = {
+    "clock": "ranvier.net.clock:SystemClock",
+    "dns": "ranvier.net.dns:DnsResolver",
+    "wire": "ranvier.net.dial:NetWire",
+    "store": "ranvier.store.sqlite:SqliteStore",
+    "memory": "ranvier.world.store:MemoryStore",
+    "signing-keys": "ranvier.net.firststart:load_or_create_signing_keys",
+    "new-signing-key": "ranvier.net.firststart:fresh_signing_key",
+    "certificate": "ranvier.net.firststart:ensure_certificate",
+    "create-file": "ranvier.net.files:create_once",
+    "read-secret": "ranvier.net.files:read_secret",
+    "proxy-leaf": "ranvier.net.tls_server:LeafFile",
+    "server-tls": "ranvier.net.tls_server:ServerTls",
+    "listener": "ranvier.net.listen:Listener",
+    "loop": "uvloop:new_event_loop",
+    "app": "ranvier.faces.asgi:FederationApp",
+}
+
+
+def load_edge(plug: str) -> Any:
+    """What fills a plug in life."""
+    module, _, name = EDGES[plug].partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -1,0 +1,97 @@
+"""The options of everything that goes out, and the federation that they make."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from cyclopts import Parameter
+
+from ranvier.config import Config, Outgoing, Peer, load_config
+from ranvier.errors import BadConfiguration
+from ranvier.federation import Federation
+from ranvier.protocol.routes import Mode
+from ranvier.services.trust import TrustMode
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Going:
+    """Shared by every command that asks others."""
+
+    config: Path | None = None
+    "Read ranvier.toml first; the options below win over it."
+    dns: Annotated[list[str], Parameter(negative="")] = field(default_factory=list)
+    "DNS server as IP or IP:port, instead of the system's. May be given again."
+    ca: Path | None = None
+    "PEM file of authorities, instead of the system's."
+    mode: Literal["current", "2014"] | None = None
+    "How the name is found: by today's text, or by November 2014's."
+    trust: str | None = None
+    """web-pki (default), published-certificate (the rule of 2014, for this name only),
+    or what the name enters by: sha256:HEX of its certificate, or KEYID=BASE64 of its key."""
+    allow_private: Annotated[bool, Parameter(negative="")] = False
+    "Connect to private and loopback addresses too."
+    timeout: float | None = None
+    "Seconds for one whole answer."
+    json: Annotated[bool, Parameter(negative="")] = False
+    "Print the same facts as JSON."
+
+    def federation(self, name: str) -> Federation:
+        """A federation that asks as these options say. Raises: BadConfiguration, Malformed."""
+        config = load_config(self.config) if self.config else Config()
+        listed = self._peer(name)
+        return Federation(
+            config=msgspec.structs.replace(
+                config,
+                outgoing=self._outgoing(config.outgoing),
+                peers=(listed, *config.peers) if listed else config.peers,
+            ),
+            store=config.path(config.store.path) if self.config else None,
+        )
+
+    def chosen_mode(self) -> Mode | None:
+        """The mode that was asked for."""
+        return None if self.mode is None else Mode(self.mode)
+
+    def _outgoing(self, outgoing: Outgoing) -> Outgoing:
+        if self.ca is not None and not self.ca.is_file():
+            raise BadConfiguration("config-ca-file", f"--ca: there is no file {str(self.ca)!r}")
+        return msgspec.structs.replace(
+            outgoing,
+            dns=tuple(self.dns) or outgoing.dns,
+            ca_file=str(self.ca) if self.ca else outgoing.ca_file,
+            allow_private=self.allow_private or outgoing.allow_private,
+            timeout=outgoing.timeout if self.timeout is None else self.timeout,
+        )
+
+    def _peer(self, name: str) -> Peer | None:
+        """What ``--mode`` and ``--trust`` say, for this one name and no other (SEC-20)."""
+        if self.mode is None and self.trust is None:
+            return None
+        trust, leaves, verify_keys = _trust(self.trust)
+        return Peer(
+            names=(name,),
+            trust=trust,
+            mode=self.chosen_mode() or Mode.CURRENT,
+            certificate_sha256=leaves,
+            verify_keys=verify_keys,
+        )
+
+
+def _trust(text: str | None) -> tuple[TrustMode, tuple[str, ...], dict[str, str]]:
+    if text in (None, TrustMode.WEB_PKI):
+        return TrustMode.WEB_PKI, (), {}
+    if text == TrustMode.PUBLISHED_CERTIFICATE:
+        return TrustMode.PUBLISHED_CERTIFICATE, (), {}
+    if text.startswith("sha256:"):
+        return TrustMode.PUBLISHED_CERTIFICATE, (text.removeprefix("sha256:"),), {}
+    key_id, found, key = text.partition("=")
+    if found and ":" in key_id:
+        return TrustMode.PUBLISHED_CERTIFICATE, (), {key_id: key}
+    raise BadConfiguration(
+        "config-trust",
+        f"--trust {text!r}: use web-pki, published-certificate, sha256:HEX or KEYID=BASE64",
+    )

@@ -1,0 +1,265 @@
+"""The one place where the parts are joined; what users import.
+
+::
+
+    async with Federation("example.org", allow_private=True) as fed:
+        found = await fed.resolve("matrix.org")        # routes, and the trail that led there
+        keys = await fed.fetch_keys("matrix.org")      # an outcome per key, with its reason
+
+Making a :class:`Federation` does no I/O; entering it does. The edges are loaded
+by name from :data:`ranvier.edges.EDGES` on entry, so that importing the library stays cheap
+(dnspython alone costs 160 ms); another set of edges, such as the in-memory
+``ranvier.world``, can be handed in whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from ranvier.config import Config, check_config
+from ranvier.edges import load_edge
+from ranvier.errors import BadConfiguration
+from ranvier.plugs import Clock, Dns, Store, Wire
+from ranvier.protocol.addresses import Address, AddressPolicy
+from ranvier.protocol.names import ServerName, parse_server_name, parse_server_name_2014
+from ranvier.protocol.routes import Mode, Route
+from ranvier.publishing import make_app, make_listener, open_identity
+from ranvier.services.connector import Connector
+from ranvier.services.identity import Identity
+from ranvier.services.keyring import KeyFetch, Keyring
+from ranvier.services.resolver import Resolution, Resolver
+from ranvier.services.version import ServerVersion, fetch_version
+from ranvier.trail import Recorder, Step
+
+
+class Edges(msgspec.Struct, frozen=True, kw_only=True):
+    """One set of edges. ``store`` is closed by the federation that was handed it."""
+
+    clock: Any
+    dns: Any
+    wire: Any
+    store: Any
+
+
+class Parts:
+    """What exists while a federation is open."""
+
+    def __init__(self, clock: Clock, dns: Dns, wire: Wire, store: Store, config: Config) -> None:
+        limits = config.outgoing.limits()
+        self.clock, self.store, self.limits = clock, store, limits
+        self.resolver = Resolver(dns, wire, clock, limits)
+        self.connector = Connector(self.resolver, wire, clock, limits)
+        self.keyring = Keyring(self.connector, store, clock, limits, config.book())
+
+
+class Federation:
+    """Our side of federation: find others, fetch their keys, publish our own.
+
+    ``config`` holds everything; the other arguments are short forms of its
+    members. ``store`` is a path for SQLite, or ``None`` to keep nothing.
+    ``serving`` says that we listen as configured: our own listener may then be
+    asked although its address is private. ``sink`` is told of every step of every trail as it ends.
+
+    Raises: BadConfiguration, Malformed, as soon as it is made.
+    """
+
+    def __init__(
+        self,
+        server_name: str | ServerName | None = None,
+        *,
+        config: Config | None = None,
+        store: str | Path | None = None,
+        dns: tuple[str, ...] = (),
+        ca_file: str | Path | None = None,
+        allow_private: bool = False,
+        serving: bool = False,
+        edges: Edges | None = None,
+        sink: Callable[[Step], None] | None = None,
+    ) -> None:
+        config = config or Config()
+        if server_name is not None:
+            config = msgspec.structs.replace(config, server_name=str(server_name))
+        outgoing = config.outgoing
+        outgoing = msgspec.structs.replace(
+            outgoing,
+            dns=dns or outgoing.dns,
+            ca_file=str(ca_file or outgoing.ca_file),
+            allow_private=allow_private or outgoing.allow_private,
+        )
+        self.config = msgspec.structs.replace(config, outgoing=outgoing)
+        check_config(self.config)
+        self._store_path = None if store is None else Path(store)
+        self._serving = serving
+        self._given = edges
+        self._sink = sink
+        self._parts: Parts | None = None
+        self._identity: Identity | None = None
+        self._app: Any = None
+
+    async def __aenter__(self) -> Self:
+        if self._parts is None:
+            edges = self._given or await self._edges()
+            self._parts = Parts(edges.clock, edges.dns, edges.wire, edges.store, self.config)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        parts, self._parts = self._parts, None
+        if parts is not None:
+            await parts.store.close()
+
+    @asynccontextmanager
+    async def lifespan(self, app: object) -> AsyncIterator[None]:
+        """For ``FastAPI(lifespan=fed.lifespan)`` and every Starlette application."""
+        async with self:
+            yield
+
+    async def resolve(
+        self, name: str | ServerName, *, mode: Mode | None = None, fresh: bool = False
+    ) -> Resolution:
+        """Where ``name`` is found: its routes in the text's order, and the trail.
+
+        ``fresh`` passes the caches by. A name that offers no service, or whose DNS
+        does not answer, is a resolution whose ``discovery.stopped`` says why.
+
+        Raises: Malformed (the name), TimedOut.
+        """
+        parts, parsed = self._open(), self._parsed(name, mode)
+        chosen = mode or parts.keyring.rule_for(parsed).mode
+        return await parts.resolver.resolve(
+            parsed, mode=chosen, fresh=fresh, recorder=self._recorder(parts)
+        )
+
+    async def addresses(self, route: Route) -> tuple[Address, ...]:
+        """The addresses that ``route`` leads to, both families, asked for only now.
+
+        Raises: TimedOut.
+        """
+        parts = self._open()
+        found = parts.resolver.addresses(route, recorder=self._recorder(parts))
+        async with aclosing(found):
+            return tuple([address async for address in found])
+
+    async def fetch_keys(
+        self, name: str | ServerName, *, key_ids: tuple[str, ...] = (), fresh: bool = False
+    ) -> KeyFetch:
+        """The signing keys of ``name``, examined, with an outcome per key.
+
+        Raises: Malformed, Unreachable, PeerFault, ConnectionLost, TimedOut, StoreFault.
+        """
+        parts = self._open()
+        return await parts.keyring.fetch(
+            self._parsed(name), key_ids=key_ids, fresh=fresh, recorder=self._recorder(parts)
+        )
+
+    async def version(self, name: str | ServerName) -> ServerVersion:
+        """What software ``name`` says it runs; nothing may depend on it (VER-03).
+
+        Raises: Malformed, Unreachable, PeerFault, ConnectionLost, TimedOut.
+        """
+        parts = self._open()
+        return await fetch_version(
+            self._parsed(name),
+            connector=parts.connector,
+            keyring=parts.keyring,
+            limits=parts.limits,
+            recorder=self._recorder(parts),
+        )
+
+    @property
+    def identity(self) -> Identity:
+        """Who we are; keys and certificate are read, or made, at the first use.
+
+        Raises: BadConfiguration.
+        """
+        if self._identity is None:
+            clock = self._parts.clock if self._parts else load_edge("clock")()
+            self._identity = open_identity(self.config, clock)
+        return self._identity
+
+    async def asgi(self, scope: Any, receive: Any, send: Any) -> None:
+        """Our keys, version and well-known file as an ASGI application to mount."""
+        await self._published()(scope, receive, send)
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[Address]:
+        """Serve :meth:`asgi` where the configuration says, while the block runs.
+
+        Gives the bound address. Raises: BadConfiguration (``listen-port-busy`` ...).
+        """
+        parts = self._open()
+        listener = make_listener(self.config, self._published(), parts.clock, parts.limits)
+        address = await listener.start()
+        try:
+            yield address
+        finally:
+            await listener.stop()
+
+    def _published(self) -> Any:
+        if self._app is None:
+            self._app = make_app(self.config, self.identity)
+        return self._app
+
+    def _open(self) -> Parts:
+        if self._parts is None:
+            raise BadConfiguration(
+                "federation-not-open", "the federation is not open: use `async with federation:`"
+            )
+        return self._parts
+
+    def _parsed(self, name: str | ServerName, mode: Mode | None = None) -> ServerName:
+        """Today's grammar, or 2014's for a name that is asked or listed as of 2014."""
+        if isinstance(name, ServerName):
+            return name
+        if mode is Mode.SEED:
+            return parse_server_name_2014(name)
+        seed = parse_server_name_2014(name) if self._has_seed_rules() else None
+        if seed is not None and self.config.book().rule_for(seed).mode is Mode.SEED:
+            return seed
+        return parse_server_name(name)
+
+    def _has_seed_rules(self) -> bool:
+        return any(peer.mode is Mode.SEED for peer in self.config.peers)
+
+    def _recorder(self, parts: Parts) -> Recorder:
+        return Recorder(parts.clock.tick, self._sink)
+
+    async def _edges(self) -> Edges:
+        outgoing, limits = self.config.outgoing, self.config.outgoing.limits()
+        clock: Clock = load_edge("clock")()
+        policy = AddressPolicy(allow_private=outgoing.allow_private, allowed=self._own_addresses())
+        return Edges(
+            clock=clock,
+            dns=load_edge("dns")(clock, limits, servers=outgoing.servers()),
+            wire=load_edge("wire")(clock, limits, policy, ca_file=outgoing.ca_file or None),
+            store=await self._opened_store(clock),
+        )
+
+    async def _opened_store(self, clock: Clock) -> Store:
+        if self._store_path is None:
+            memory: Store = load_edge("memory")()
+            return memory
+        try:
+            self._store_path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadConfiguration(
+                "data-folder",
+                f"the folder {self._store_path.parent} cannot be made: {error.strerror or error}",
+            ) from None
+        sqlite: Store = await load_edge("store").open(self._store_path, clock)
+        return sqlite
+
+    def _own_addresses(self) -> frozenset[Address]:
+        """Our own listener may always be asked, by its exact address and port (D28)."""
+        listen = self.config.listen
+        return frozenset({Address(listen.host, listen.port)} if self._serving else ())

@@ -1,0 +1,73 @@
+"""Our own side joined: identity from its files, the listener in front of it.
+
+Separate from ``federation`` so that a program that only asks others loads none
+of it. The edges are taken by name from :data:`ranvier.edges.EDGES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ranvier.config import Config
+from ranvier.edges import load_edge
+from ranvier.limits import Limits
+from ranvier.plugs import Clock
+from ranvier.protocol.addresses import Address
+from ranvier.protocol.names import parse_server_name
+from ranvier.services.identity import Identity, no_leaf
+
+
+class Serving(Protocol):
+    """A listener, as its user sees it."""
+
+    async def start(self) -> Address:
+        """Bind and serve; the bound address. Raises: BadConfiguration."""
+
+    async def stop(self) -> None:
+        """Let answers under way finish, and close. Never raises."""
+
+
+def open_identity(config: Config, clock: Clock) -> Identity:
+    """Our identity from its files; what is not there is made and kept.
+
+    Raises: BadConfiguration, Malformed.
+    """
+    name = parse_server_name(config.server_name)
+    keys = load_edge("signing-keys")(config.path(config.signing.key_file), clock)
+    outer_leaf: Callable[[], bytes | None] = no_leaf
+    if config.listen.tls:
+        load_edge("certificate")(*_tls_files(config), name, clock)
+    elif config.listen.proxy_certificate:
+        outer_leaf = load_edge("proxy-leaf")(
+            config.path(config.listen.proxy_certificate), clock
+        ).current
+    return Identity(name, keys, clock=clock, old_keys=config.old_keys(), outer_leaf=outer_leaf)
+
+
+def make_app(config: Config, identity: Identity) -> Any:
+    """The ASGI application that publishes ``identity``."""
+    delegated = config.publish.well_known
+    return load_edge("app")(
+        identity, well_known=parse_server_name(delegated) if delegated else None
+    )
+
+
+def make_listener(config: Config, app: Any, clock: Clock, limits: Limits) -> Serving:
+    """A listener for ``app`` where the configuration says. Raises: BadConfiguration."""
+    tls = load_edge("server-tls")(*_tls_files(config), clock) if config.listen.tls else None
+    listener: Serving = load_edge("listener")(
+        app,
+        app,
+        host=config.listen.host,
+        port=config.listen.port,
+        clock=clock,
+        limits=limits,
+        tls=tls,
+    )
+    return listener
+
+
+def _tls_files(config: Config) -> tuple[Any, Any]:
+    listen = config.listen
+    return config.path(listen.certificate), config.path(listen.private_key)

@@ -1,0 +1,271 @@
+"""Other servers' keys: fetched from the server itself, examined, kept, with the reason for each.
+
+``fetch`` answers from memory, then from the store, then from the origin. A
+document is examined alone and kept as the bytes that came. There are two ways
+to an origin, and a name lives under exactly one of them (``services.trust``):
+
+*web-pki*
+    The connection is judged by the authorities first; then
+    ``/_matrix/key/v2/server`` is asked (``/_matrix/key/v1`` if the name is
+    listed as a 2014 server). A failed version 2 never leads to version 1 (D2).
+*published-certificate*
+    The rule of 2014 ``[2014:retrieving-server-keys]``: ``/_matrix/key/v1``
+    names the certificate of the connection that it came over. ``FirstSight``
+    in ``services.publishedcert`` does this.
+
+The *request view* is the newest document fetched directly, whatever it says
+(D6): an owner can revoke at once. It lives until the earlier of its own
+``valid_until_ts`` and seven days after the fetch (KEYF-06, SEC-08).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import msgspec
+
+from ranvier.errors import RanvierError, TimedOut
+from ranvier.limits import Limits, Ms
+from ranvier.plugs import Clock, Store, StoredDocument
+from ranvier.protocol.conditions import Condition
+from ranvier.protocol.keyconditions import examine_key_document
+from ranvier.protocol.keylife import KeyOutcome, key_for_request, life_ends
+from ranvier.protocol.keys import KeyDocument, KeyVersion, parse_key_document
+from ranvier.protocol.names import ServerName
+from ranvier.protocol.signing import VerifyKey
+from ranvier.protocol.trust import Pinned, Trust, WebPki
+from ranvier.services.connector import Connector
+from ranvier.services.inflight import InFlight
+from ranvier.services.keyfetch import ALARMS, Held, ask_for_document
+from ranvier.services.publishedcert import FirstSight
+from ranvier.services.trust import TrustBook, TrustMode, TrustRule
+from ranvier.trail import Recorder, Trail
+
+
+class KeyFetch(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a server's keys now, and how we know it.
+
+    ``outcomes`` has one entry for every key of the document and for every key
+    id that was asked for, each with its reason. ``alarms`` are conditions that
+    did not stop the fetch but that somebody must look at (a known key id with
+    other bytes). ``entered`` says, under ``published-certificate``, by what the
+    name came to be trusted. ``lives_until`` is the request view's end.
+    """
+
+    server_name: str
+    version: KeyVersion
+    trust: TrustMode
+    source: str
+    document: KeyDocument
+    conditions: tuple[Condition, ...]
+    outcomes: tuple[KeyOutcome, ...]
+    fetched_at: Ms
+    lives_until: Ms
+    alarms: tuple[Condition, ...] = ()
+    entered: str = ""
+    trail: Trail = Trail()
+
+
+class Obtained(msgspec.Struct, frozen=True):
+    """What the joined work brings to every caller."""
+
+    held: Held
+    source: str
+    trail: Trail
+
+
+class Keyring:
+    """Keys of other servers. One per process; safe to call from many tasks."""
+
+    def __init__(
+        self, connector: Connector, store: Store, clock: Clock, limits: Limits, book: TrustBook
+    ) -> None:
+        self._connector = connector
+        self._store = store
+        self._clock = clock
+        self._limits = limits
+        self._book = book
+        self._first_sight = FirstSight(connector, store.notes, clock, limits)
+        self._held: OrderedDict[str, Held] = OrderedDict()
+        self._in_flight: InFlight[tuple[str, bool], Obtained] = InFlight()
+
+    async def fetch(
+        self,
+        name: ServerName,
+        *,
+        key_ids: tuple[str, ...] = (),
+        fresh: bool = False,
+        recorder: Recorder | None = None,
+    ) -> KeyFetch:
+        """The keys of ``name``; ``fresh`` asks the origin whatever is in hand.
+
+        Raises: Unreachable (no authenticated connection), PeerFault (it answered,
+        but not with a document that holds), ConnectionLost, TimedOut, StoreFault;
+        each with its trail.
+        """
+        own = recorder or Recorder(self._clock.tick)
+        obtained, joined = await self._in_flight.join(
+            (name.text, fresh), lambda: self._obtain(name, fresh, own)
+        )
+        trail = own.trail
+        if joined:
+            own.note("keys", f"keys of {name}", "joined a fetch that was under way")
+            trail = own.trail + obtained.trail
+        return self._answer(name, obtained, key_ids, trail)
+
+    async def trust_for(self, name: ServerName, recorder: Recorder) -> Trust:
+        """By what a connection for a *request* to ``name`` is judged, before a byte is sent.
+
+        Under ``published-certificate`` this is the accepted set of leaves; a name
+        that has none yet is first asked for its keys (D1).
+        """
+        rule = self._book.rule_for(name)
+        if rule.trust is TrustMode.WEB_PKI:
+            return WebPki()
+        pins = await self._first_sight.pins(name, rule)
+        if not pins.leaves:
+            await self.fetch(name, fresh=True, recorder=recorder)
+            pins = await self._first_sight.pins(name, rule)
+        return Pinned(frozenset(pins.leaves))
+
+    def rule_for(self, name: ServerName) -> TrustRule:
+        """The rule that ``name`` lives under."""
+        return self._book.rule_for(name)
+
+    async def _obtain(self, name: ServerName, fresh: bool, recorder: Recorder) -> Obtained:
+        rule = self._book.rule_for(name)
+        try:
+            async with self._clock.timeout(self._limits.total_seconds):
+                held, source = await self._held_or_fetched(name, rule, fresh, recorder)
+        except TimeoutError:
+            raise TimedOut(
+                "key-fetch-timeout",
+                f"the keys of {name} did not come within {self._limits.total_seconds:g} s",
+                clause="[s2s:retrieving-server-keys]",
+                trail=recorder.trail,
+            ) from None
+        except RanvierError as error:
+            raise error.with_trail(recorder.trail) from None
+        return Obtained(held, source, recorder.trail)
+
+    async def _held_or_fetched(
+        self, name: ServerName, rule: TrustRule, fresh: bool, recorder: Recorder
+    ) -> tuple[Held, str]:
+        held = self._held.get(name.text)
+        if not fresh and held is not None and self._lives(held):
+            self._held.move_to_end(name.text)
+            recorder.note("keys", f"keys of {name}", "in memory and still good")
+            return held, "memory"
+        kept = await self._kept(name, rule)
+        if not fresh and kept and self._lives(newest := _request_view(kept, self._limits)):
+            recorder.note("keys", f"keys of {name}", "in the store and still good")
+            self._remember(name, newest)
+            return newest, "store"
+        held = await self._from_origin(name, rule, _known_keys(kept, self._limits), recorder)
+        await self._keep(name, rule, held)
+        return held, "origin"
+
+    async def _kept(self, name: ServerName, rule: TrustRule) -> tuple[StoredDocument, ...]:
+        """What the store has that was fetched from the origin under the same rule (D2)."""
+        documents = (await self._store.keys.load([name.text])).get(name.text, ())
+        return tuple(
+            each
+            for each in documents
+            if each.source == "origin"
+            and each.trust == rule.trust
+            and each.version == rule.key_version
+        )
+
+    async def _from_origin(
+        self, name: ServerName, rule: TrustRule, known: dict[str, VerifyKey], recorder: Recorder
+    ) -> Held:
+        if rule.trust is TrustMode.PUBLISHED_CERTIFICATE:
+            return await self._first_sight.fetch(name, rule, recorder)
+        connection = await self._connector.connect(
+            name, trust=WebPki(), mode=rule.mode, recorder=recorder
+        )
+        try:
+            document = await ask_for_document(connection, rule.key_version, self._limits, recorder)
+            return Held.examined(
+                document,
+                expected_name=name.text,
+                now=self._clock.now(),
+                known_keys=known,
+                peer_certificate=connection.link.facts.certificates.leaf,
+                recorder=recorder,
+            )
+        finally:
+            await connection.link.close()
+
+    async def _keep(self, name: ServerName, rule: TrustRule, held: Held) -> None:
+        document, now = held.document, held.fetched_at
+        keys = [(each.key_id, each.key) for each in document.verify_keys]
+        keys += [(each.key.key_id, each.key.key) for each in document.old_verify_keys]
+        stored = StoredDocument(
+            server_name=name.text,
+            version=document.version,
+            body=document.body,
+            trust=rule.trust,
+            source="origin",
+            first_seen=now,
+            fetched_at=now,
+            valid_until=document.valid_until or Ms(0),
+            keys=tuple(keys),
+        )
+        await self._store.keys.save([stored])
+        self._remember(name, held)
+
+    def _remember(self, name: ServerName, held: Held) -> None:
+        self._held[name.text] = held
+        self._held.move_to_end(name.text)
+        if len(self._held) > self._limits.cache_entries:
+            self._held.popitem(last=False)
+
+    def _lives(self, held: Held) -> bool:
+        return self._clock.now() < life_ends(held.document, held.fetched_at)
+
+    def _answer(
+        self, name: ServerName, obtained: Obtained, key_ids: tuple[str, ...], trail: Trail
+    ) -> KeyFetch:
+        held, rule, now = obtained.held, self._book.rule_for(name), self._clock.now()
+        document = held.document
+        wanted = [each.key_id for each in document.verify_keys]
+        wanted += [each.key.key_id for each in document.old_verify_keys]
+        wanted += [each.key_id for each in document.problems]
+        wanted += key_ids
+        return KeyFetch(
+            server_name=name.text,
+            version=document.version,
+            trust=rule.trust,
+            source=obtained.source,
+            document=document,
+            conditions=held.conditions,
+            outcomes=tuple(
+                key_for_request(document, each, now=now, fetched_at=held.fetched_at)
+                for each in dict.fromkeys(wanted)
+            ),
+            fetched_at=held.fetched_at,
+            lives_until=life_ends(document, held.fetched_at),
+            alarms=tuple(each for each in held.conditions if each.failed and each.id in ALARMS),
+            entered=held.entered,
+            trail=trail,
+        )
+
+
+def _request_view(kept: tuple[StoredDocument, ...], limits: Limits) -> Held:
+    """The newest direct fetch holds, even if it says less than an older one (D6)."""
+    newest = max(kept, key=lambda each: each.fetched_at)
+    document = parse_key_document(newest.body, KeyVersion(newest.version), limits)
+    conditions = examine_key_document(
+        document, expected_name=newest.server_name, now=newest.fetched_at
+    )
+    return Held(document=document, conditions=conditions, fetched_at=newest.fetched_at)
+
+
+def _known_keys(kept: tuple[StoredDocument, ...], limits: Limits) -> dict[str, VerifyKey]:
+    """Every key of the kept documents; the newest document's bytes win."""
+    known: dict[str, VerifyKey] = {}
+    for stored in sorted(kept, key=lambda each: each.fetched_at):
+        document = parse_key_document(stored.body, KeyVersion(stored.version), limits)
+        known |= {each.key_id: each for each in document.verify_keys}
+    return known
