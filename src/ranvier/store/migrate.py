@@ -15,8 +15,6 @@ from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from ranvier.store.schema import NEWEST
-
 HERE = Path(__file__).parent / "migrations"
 
 
@@ -28,8 +26,8 @@ def configuration() -> Config:
     return config
 
 
-def upgrade(path: Path) -> None:
-    """Bring the file to the newest revision. Raises: sqlite3.Error."""
+def upgrade(path: Path, revision: str) -> None:
+    """Bring the file to ``revision``. Raises: sqlite3.Error."""
     engine = create_engine("sqlite://", creator=lambda: sqlite3.connect(path), poolclass=NullPool)
 
     @event.listens_for(engine, "connect")
@@ -44,7 +42,7 @@ def upgrade(path: Path) -> None:
     try:
         with engine.begin() as connection:
             config.attributes["connection"] = connection
-            command.upgrade(config, NEWEST)
+            command.upgrade(config, revision)
     except DBAPIError as error:
         if isinstance(error.orig, sqlite3.Error):
             raise error.orig from None

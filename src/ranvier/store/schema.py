@@ -38,7 +38,7 @@ def prepare(db: sqlite3.Connection, path: Path) -> None:
             f"this one knows {NEWEST}. It was left as it is",
         )
     module, _, name = _MIGRATE.partition(":")
-    getattr(importlib.import_module(module), name)(path)
+    getattr(importlib.import_module(module), name)(path, NEWEST)
 
 
 def _revision(db: sqlite3.Connection, path: Path) -> str | None:
