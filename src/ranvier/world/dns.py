@@ -43,7 +43,6 @@ SERVER = "world"
 _LABEL = re.compile(r"[a-z0-9_-]{1,63}", re.ASCII | re.IGNORECASE)
 # numeric = 1*DIGIT / "0x" *HEXDIG
 _NUMERIC = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII | re.IGNORECASE)
-_UNHEARD = frozenset({DnsSays.SILENT, DnsSays.GARBAGE})
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -83,6 +82,7 @@ class _Name(msgspec.Struct):
     exists: bool = False
     entry: _Entry = msgspec.field(default_factory=_Entry)
     ttl: int | None = None
+    authentic: bool = False
     says: dict[RecordKind | None, DnsSays] = {}
     delays: dict[RecordKind | None, float] = {}
     turns: dict[RecordKind | None, _Turns] = {}
@@ -92,7 +92,7 @@ class WorldDns:
     """The Dns plug in memory.
 
     ``hosts`` stands for the hosts file: name to addresses, asked first.
-    ``authentic`` is what the AD bit says. ``ttl`` is the lifetime of all that
+    ``ttl`` is the lifetime of all that
     has none of its own; ``negative_ttl`` that of negative answers.
     """
 
@@ -107,7 +107,6 @@ class WorldDns:
     ) -> None:
         self.asked: list[Question] = []
         self.hosts: dict[str, tuple[str, ...]] = {}
-        self.authentic = False
         self._clock = clock
         self._limits = limits
         self._ttl = ttl
@@ -118,10 +117,16 @@ class WorldDns:
 
     # The vocabulary of set-ups
 
-    def set(self, name: str, *records: Record, ttl: int | None = None) -> None:
-        """Make ``records`` all that is known of ``name``; none makes it an existing, empty name."""
+    def set(
+        self, name: str, *records: Record, ttl: int | None = None, authentic: bool = False
+    ) -> None:
+        """Make ``records`` all that is known of ``name``; none makes it an existing, empty name.
+
+        ``authentic`` is the AD bit of its answers.
+        """
         known = self._name(name)
-        known.exists, known.entry, known.ttl = True, _entry(records), ttl
+        known.exists, known.entry = True, _entry(records)
+        known.ttl, known.authentic = ttl, authentic
 
     def add(self, name: str, *records: Record, ttl: int | None = None) -> None:
         """Add records to a name; ``ttl`` in seconds is then that of all its records."""
@@ -239,23 +244,23 @@ class WorldDns:
             services=tuple(each for each in found if isinstance(each, SrvRecord)),
             aliases=texts[:1] if is_alias else tuple(aliases),
             ttl=min(ttls),
-            authentic=self.authentic,
+            authentic=self._known(name).authentic,
             server=SERVER,
         )
 
     async def _one(self, name: str, kind: RecordKind) -> _Entry:
         """What one name says of one kind, in its own time."""
-        known = self._names.get(_key(name), _Name())
+        known = self._known(name)
         entry = self._entry_of(name, kind, known)
         says = known.says.get(kind, known.says.get(None, entry.says))
         delay = known.delays.get(kind, known.delays.get(None, 0.0))
-        if says in _UNHEARD or delay > self._limits.dns_seconds:
+        if says is DnsSays.SILENT or delay > self._limits.dns_seconds:
             await self._clock.sleep(self._limits.dns_seconds * self._limits.dns_tries)
-            if says is DnsSays.GARBAGE:
-                raise DnsFault("dns-garbage", f"the answer to {name!r} {kind} is unreadable")
             raise DnsFault("dns-silent", f"no answer to {name!r} {kind}")
         if delay:
             await self._clock.sleep(delay)
+        if says is DnsSays.GARBAGE:
+            raise DnsFault("dns-garbage", f"the answer to {name!r} {kind} is unreadable")
         return entry if says is None else _Entry(says=says)
 
     def _entry_of(self, name: str, kind: RecordKind, known: _Name) -> _Entry:
@@ -271,8 +276,11 @@ class WorldDns:
     def _name(self, name: str) -> _Name:
         return self._names.setdefault(_key(name), _Name())
 
+    def _known(self, name: str) -> _Name:
+        return self._names.get(_key(name), _Name())
+
     def _ttl_of(self, name: str) -> int:
-        known = self._names.get(_key(name), _Name()).ttl
+        known = self._known(name).ttl
         return self._ttl if known is None else known
 
     def _negative_ttl_of(self, entry: _Entry) -> int:

@@ -55,16 +55,18 @@ class WorldLink:
 
         Raises: ConnectionLost, TimedOut.
         """
-        if not self._open or self._busy:
-            raise ConnectionLost("link-closed", "this connection takes no further request")
+        if not self.reusable:
+            raise ConnectionLost("connection-closed", "this connection takes no further request")
+        raw = written(request)
         self._busy, again = True, False
         try:
             async with self._clock.timeout(limits.seconds):
-                response = await self._exchange(request, limits)
+                self._receive(request, raw)
+                response = await self._answer(request, limits)
             again = "close" not in (response.header("connection") or "").lower()
         except TimeoutError:
             message = f"no whole answer within {limits.seconds:g} s"
-            raise TimedOut("http-timeout", message) from None
+            raise TimedOut("exchange-timeout", message) from None
         finally:
             self._busy = False
             if not again:
@@ -75,11 +77,7 @@ class WorldLink:
         """Close; never raises."""
         self._open = False
 
-    async def _exchange(self, request: HttpRequest, limits: ExchangeLimits) -> HttpResponse:
-        raw = written(request)
-        if self._left:
-            raise ConnectionLost("http-no-answer", "it ended before an answer: it had left")
-        self._receive(request, raw)
+    async def _answer(self, request: HttpRequest, limits: ExchangeLimits) -> HttpResponse:
         if self._host.answer_seconds:
             await self._clock.sleep(self._host.answer_seconds)
         fault = self._host.fault if self._host.fault in HTTP_FAULTS else None
@@ -109,7 +107,7 @@ def written(request: HttpRequest) -> bytes:
             pieces.append(writer.send(h11.Data(data=request.body)))
         pieces.append(writer.send(h11.EndOfMessage()))
     except (h11.LocalProtocolError, UnicodeError) as error:
-        raise ConnectionLost("http-request-unsendable", f"not sent: {error}") from error
+        raise ConnectionLost("request-unsendable", f"not sent: {error}") from error
     return b"".join(piece or b"" for piece in pieces)
 
 
@@ -117,15 +115,15 @@ def broken(fault: Fault) -> ConnectionLost:
     """The error that reading such an answer ends in."""
     match fault:
         case Fault.CLOSES:
-            return ConnectionLost("http-no-answer", "it ended before an answer")
+            return ConnectionLost("no-answer", "it ended before an answer")
         case Fault.HALF | Fault.HALF_HEAD:
-            return ConnectionLost("http-cut-short", "it ended too early")
+            return ConnectionLost("connection-lost", "it ended too early")
         case Fault.ENDLESS | Fault.TOO_LARGE:
-            return ConnectionLost("http-body-too-large", "the body is larger than we take")
+            return ConnectionLost("body-too-large", "the body is larger than we take")
         case Fault.ENDLESS_HEAD:
-            return ConnectionLost("http-head-too-large", "the head is larger than we take")
+            return ConnectionLost("head-too-large", "the head is larger than we take")
         case _:
-            return ConnectionLost("http-not-http", "the answer is no HTTP/1.1")
+            return ConnectionLost("not-http", "the answer is no HTTP/1.1")
 
 
 def measured(response: HttpResponse, request: HttpRequest, limits: ExchangeLimits) -> HttpResponse:
@@ -140,7 +138,7 @@ def measured(response: HttpResponse, request: HttpRequest, limits: ExchangeLimit
         raise broken(Fault.ENDLESS_HEAD)
     if len(headers) > limits.head_count:
         message = f"more than {limits.head_count} headers"
-        raise ConnectionLost("http-too-many-headers", message)
+        raise ConnectionLost("too-many-headers", message)
     if len(body) > limits.body_bytes:
         raise broken(Fault.TOO_LARGE)
     return HttpResponse(status=response.status, headers=tuple(headers), body=body)

@@ -123,16 +123,14 @@ class WorldWire:
             raise
 
     async def _connect(self, to: Address, attempt: Attempt) -> WorldLink:
-        began = self._clock.tick()
+        began, connected = self._clock.tick(), None
         try:
             async with self._clock.timeout(self._limits.connect_seconds):
                 host = await self._reach(to)
                 connected = self._clock.tick()
                 certificates = await self._greet(host, attempt)
         except TimeoutError:
-            seconds = self._limits.connect_seconds
-            message = f"no connection with TLS to {to} within {seconds:g} s"
-            raise TimedOut("connect-timeout", message) from None
+            raise _too_late(to, self._limits.connect_seconds, connected is not None) from None
         facts = LinkFacts(
             address=to,
             certificates=certificates,
@@ -202,6 +200,13 @@ def usual(address: Address) -> Address:
     if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
         ip = ip.ipv4_mapped
     return Address(str(ip), address.port)
+
+
+def _too_late(to: Address, seconds: float, connected: bool) -> TimedOut:
+    if connected:
+        message = f"{to} did not finish the handshake in time ({seconds:g} s)"
+        return TimedOut("tls-timeout", message)
+    return TimedOut("connect-timeout", f"{to} did not accept in time ({seconds:g} s)")
 
 
 def _insist_usable(name: TlsName) -> None:
