@@ -47,6 +47,7 @@ BAD = [
     (Kind.COMMON_NAME_ONLY, NAME, "tls-common-name-only"),
     (Kind.V1_SELF_SIGNED, NAME, "tls-self-signed"),
     (Kind.CLIENT_ONLY, NAME, "tls-certificate-purpose"),
+    (Kind.WEAK_KEY, NAME, "tls-weak"),
     (Kind.WRONG_NAME, LOOPBACK, "tls-name-mismatch"),
     (Kind.COMMON_NAME_ONLY, LOOPBACK, "tls-common-name-only"),
     (Kind.IP_TEXT_AS_DNS, LOOPBACK, "tls-name-mismatch"),

@@ -20,15 +20,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeAlias
 
 import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 PEM = serialization.Encoding.PEM
 DER = serialization.Encoding.DER
+PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 DAY = datetime.timedelta(days=1)
 
 
@@ -50,6 +52,8 @@ class Kind(StrEnum):
     """A DNS-type SAN that holds an IP address in text (TLS-10)."""
     CLIENT_ONLY = "client-only"
     """Extended key usage says client authentication only."""
+    WEAK_KEY = "weak-key"
+    """RSA with 1024 bits."""
 
 
 BAD_FOR_WEB_PKI = tuple(k for k in Kind if k not in (Kind.GOOD, Kind.WITH_INTERMEDIATE))
@@ -94,6 +98,7 @@ class Identity:
     def context(self) -> ssl.SSLContext:
         """A new server-side context that shows this chain."""
         made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        made.set_ciphers("DEFAULT:@SECLEVEL=0")  # the weak key
         made.load_cert_chain(*self.files)
         return made
 
@@ -170,13 +175,14 @@ def issue(
     days: tuple[float, float] = (-10, 90),
     shown: tuple[bytes, ...] = (),
     usage: x509.ObjectIdentifier = ExtendedKeyUsageOID.SERVER_AUTH,
+    key: PrivateKey | None = None,
 ) -> Identity:
     """A leaf for ``sans`` signed ``by`` an authority (``None``: by itself).
 
     ``days`` are the first and last day of validity counted from now; ``shown`` are the
     certificates that the listener shows after the leaf.
     """
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name(
         [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Leaf")]
         + ([x509.NameAttribute(NameOID.COMMON_NAME, common_name)] if common_name else [])
@@ -202,7 +208,7 @@ def issue(
     return Identity((made.public_bytes(DER), *shown), _key_pem(key))
 
 
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def _key_pem(key: PrivateKey) -> bytes:
     return key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
 
 
@@ -268,5 +274,8 @@ _MAKERS = {
     Kind.IP_TEXT_AS_DNS: lambda name: issue([x509.DNSName(name)], by=authority()),
     Kind.CLIENT_ONLY: lambda name: issue(
         [name], by=authority(), usage=ExtendedKeyUsageOID.CLIENT_AUTH
+    ),
+    Kind.WEAK_KEY: lambda name: issue(
+        [name], by=authority(), key=rsa.generate_private_key(65537, 1024)
     ),
 }
