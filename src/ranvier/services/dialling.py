@@ -115,7 +115,7 @@ class _Race(Generic[C]):
             self._stop_timer()
 
     def _start(self, candidate: C | None) -> None:
-        self._next = None
+        self._next, self._due = None, False
         if candidate is None:
             self._left = 0
             return

@@ -21,7 +21,7 @@ from ranvier.protocol.addresses import Address
 from ranvier.protocol.records import DnsAnswer, Failed, RecordKind
 from ranvier.protocol.routes import Route
 from ranvier.protocol.text import shown
-from ranvier.services.memory import Got, Known, Memory
+from ranvier.services.memory import Got, Known, Memory, Worth
 from ranvier.services.steps import NOT_NEEDED, asking
 from ranvier.trail import Recorder
 
@@ -54,19 +54,21 @@ class Lookups:
                 return self._failure(Failed(code=fault.code, reason=fault.message), failures)
             if not answer.answered:
                 return self._failure(answer, failures)
-            return Got(answer=answer, seconds=self._seconds(answer), good=True)
+            return self._answer(answer)
 
         return await self._memory.ask((name.lower(), kind), work, fresh=fresh)
 
-    def _seconds(self, answer: DnsAnswer) -> int:
-        empty = not (answer.addresses or answer.services)
-        most = self._limits.dns_negative_seconds if empty else self._limits.dns_ttl_max_seconds
-        return min(answer.ttl, most)
+    def _answer(self, answer: DnsAnswer) -> Got[DnsAnswer | Failed]:
+        if answer.addresses or answer.services:
+            seconds = min(answer.ttl, self._limits.dns_ttl_max_seconds)
+            return Got(answer=answer, seconds=seconds, worth=Worth.GOOD)
+        seconds = min(answer.ttl, self._limits.dns_negative_seconds)
+        return Got(answer=answer, seconds=seconds, worth=Worth.PLAIN)
 
     def _failure(self, answer: DnsAnswer | Failed, failures: int) -> Got[DnsAnswer | Failed]:
         seconds = min(self._limits.dns_negative_seconds, _FAILURE_SECONDS * 2 ** min(failures, 10))
         problem = answer.reason if isinstance(answer, Failed) else f"answered {answer.rcode}"
-        return Got(answer=answer, seconds=seconds, good=False, temporary=True, problem=problem)
+        return Got(answer=answer, seconds=seconds, worth=Worth.PASSING, problem=problem)
 
     async def addresses(
         self, route: Route, *, recorder: Recorder, fresh: bool = False

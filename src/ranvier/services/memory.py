@@ -38,16 +38,25 @@ class Source(StrEnum):
     """A good answer past its lifetime, because asking again has failed."""
 
 
-class Got(msgspec.Struct, Generic[V], frozen=True, kw_only=True):
-    """One new answer: how many seconds it holds, and what it is worth.
+class Worth(StrEnum):
+    """What a new answer does to a remembered one."""
 
-    ``good`` answers may stand in later; ``temporary`` failures let them.
-    """
+    GOOD = "good"
+    """Replaces it, and may itself stand in for a passing failure later."""
+    PLAIN = "plain"
+    """Replaces it, and never stands in: "no record" is not to outlive its lifetime."""
+    BAD = "bad"
+    """A failure that replaces it."""
+    PASSING = "passing"
+    """A failure that may pass: a good answer stands in."""
+
+
+class Got(msgspec.Struct, Generic[V], frozen=True, kw_only=True):
+    """One new answer: how many seconds it holds, what it is worth, and the problem if any."""
 
     answer: V
     seconds: int
-    good: bool
-    temporary: bool = False
+    worth: Worth
     problem: str = ""
 
 
@@ -120,27 +129,33 @@ class Memory(Generic[K, V]):
     def _learnt(self, key: K, got: Got[V], fresh: bool) -> Known[V]:
         now = self._clock.tick()
         before = self._entries.pop(key, None)
+        failed = got.worth in (Worth.BAD, Worth.PASSING)
         entry = _Entry(
             answer=got.answer,
             until=now + got.seconds,
-            good_since=now if got.good else None,
-            failures=0 if got.good else (before.failures if before else 0) + 1,
+            good_since=now if got.worth is Worth.GOOD else None,
+            failures=(before.failures if before else 0) + 1 if failed else 0,
         )
-        known = Known(answer=got.answer, source=Source.ASKED, seconds=got.seconds)
-        if got.temporary and before is not None and self._may_stand_in(before, now):
-            assert before.good_since is not None
-            entry.answer, entry.good_since = before.answer, before.good_since
-            entry.until = min(entry.until, before.good_since + self._longest)
-            entry.problem = got.problem
-            if not fresh:
-                seconds = int(entry.until - now)
-                known = Known(
-                    answer=entry.answer, source=Source.STALE, seconds=seconds, problem=got.problem
-                )
+        covered = got.worth is Worth.PASSING and self._cover(entry, before, got.problem)
         self._entries[key] = entry
         while len(self._entries) > self._most:
             self._entries.popitem(last=False)
-        return known
+        if covered and not fresh:
+            return Known(
+                answer=entry.answer,
+                source=Source.STALE,
+                seconds=int(entry.until - now),
+                problem=got.problem,
+            )
+        return Known(answer=got.answer, source=Source.ASKED, seconds=got.seconds)
 
-    def _may_stand_in(self, entry: _Entry[V], now: float) -> bool:
-        return entry.good_since is not None and now < entry.good_since + self._longest
+    def _cover(self, entry: _Entry[V], before: _Entry[V] | None, problem: str) -> bool:
+        """Let the good answer of ``before`` stand in for a failure, if it is not too old."""
+        if before is None or before.good_since is None:
+            return False
+        latest = before.good_since + self._longest
+        if self._clock.tick() >= latest:
+            return False
+        entry.answer, entry.good_since = before.answer, before.good_since
+        entry.until, entry.problem = min(entry.until, latest), problem
+        return True

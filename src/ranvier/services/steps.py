@@ -17,7 +17,7 @@ def asking(
     recorder: Recorder, what: str, question: str, *, number: str = "", clause: str = ""
 ) -> Iterator[Asked]:
     """As :meth:`Recorder.asking`; what is cancelled as :data:`NOT_NEEDED` is *unused*,
-    and what is cancelled otherwise (time ran out) has failed."""
+    and what is cancelled otherwise (the time for all of it ran out) has failed."""
     given_up: asyncio.CancelledError | None = None
     with recorder.asking(what, question, number=number, clause=clause) as asked:
         try:
@@ -27,6 +27,6 @@ def asking(
             if NOT_NEEDED in error.args:
                 asked.answer, asked.outcome = NOT_NEEDED, Outcome.UNUSED
             else:
-                asked.failed("given-up", "given up: the time for all of it had run out")
+                asked.failed("given-up", "given up before it ended")
     if given_up is not None:
         raise given_up

@@ -34,7 +34,7 @@ from ranvier.protocol.wellknown import (
 )
 from ranvier.services.dialling import Target, dial_recorded, race
 from ranvier.services.lookups import Lookups
-from ranvier.services.memory import Got, Known, Memory
+from ranvier.services.memory import Got, Known, Memory, Worth
 from ranvier.trail import Recorder
 
 _STEP = "3"
@@ -65,14 +65,9 @@ class WellKnownFiles:
             seconds = lifetime(headers, self._clock.now(), found, self._limits, failures=failures)
             verdict = msgspec.structs.replace(verdict, seconds=seconds)
             if isinstance(verdict, WellKnownFound):
-                return Got(answer=verdict, seconds=seconds, good=True)
-            return Got(
-                answer=verdict,
-                seconds=seconds,
-                good=False,
-                temporary=verdict.temporary,
-                problem=verdict.reason,
-            )
+                return Got(answer=verdict, seconds=seconds, worth=Worth.GOOD)
+            worth = Worth.PASSING if verdict.temporary else Worth.BAD
+            return Got(answer=verdict, seconds=seconds, worth=worth, problem=verdict.reason)
 
         return await self._memory.ask(host.lower(), work, fresh=fresh)
 
