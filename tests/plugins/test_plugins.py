@@ -62,12 +62,19 @@ def test_a_row_that_says_yes_needs_a_test_that_passes(run: Run, workers: str) ->
     assert good.ret == 0
     kept = json.loads((run.pytester.path / ".cache" / "requirements.json").read_text())
     assert kept == {"A-01": {"tests/test_it.py::test_a": "passed"}}
-    bad = run("requirements", SKIPS, workers)
+    bad = run("requirements", "def test_a() -> None: pass\n", workers)
     assert bad.ret == 1
     bad.stdout.fnmatch_lines(["*claimed but not shown*", "A-01 says yes*"])
 
 
+def test_a_skip_is_enough_unless_peers_are_required(run: Run) -> None:
+    assert run("requirements", SKIPS).ret == 0
+    run.monkeypatch.setenv("RANVIER_REQUIRE_PEERS", "1")
+    assert run("requirements", SKIPS).ret == 1
+
+
 def test_a_part_of_the_suite_is_not_judged(run: Run) -> None:
+    run.monkeypatch.setenv("RANVIER_REQUIRE_PEERS", "1")
     assert run("requirements", SKIPS, "-k", "test_a").ret == 0
     assert run("requirements", SKIPS, "tests/test_it.py").ret == 0
     assert not (run.pytester.path / ".cache").exists()

@@ -84,6 +84,7 @@ async def test_what_was_saved_is_there_after_opening_again(path: Path) -> None:
     await second.close()
 
 
+@pytest.mark.req("D9")
 async def test_pruned_documents_take_their_keys_along(store: SqliteStore, path: Path) -> None:
     await store.keys.save([document(at) for at in range(50)])
     await store.close()
