@@ -21,8 +21,7 @@ server_name = "{name}"
 [listen]
 host = "{ip}"
 port = {port}
-certificate = "{pair.cert}"
-private_key = "{pair.key}"
+{listen}
 """
 
 
@@ -52,16 +51,28 @@ def ask(internet: Internet, *words: str, ca: bool = True) -> Said:
 
 
 class Ours:
-    """One ``ranvier serve`` with a configuration file of its own."""
+    """One ``ranvier serve`` with a configuration file of its own.
+
+    Without ``pair`` it speaks plain HTTP; ``outer`` is then the certificate of the
+    proxy in front, if version 1 is to be published.
+    """
 
     def __init__(
-        self, internet: Internet, name: str, *, ip: str, pair: Pair, port: int = 8448
+        self,
+        internet: Internet,
+        name: str,
+        *,
+        ip: str,
+        port: int = 8448,
+        pair: Pair | None = None,
+        outer: Pair | None = None,
     ) -> None:
-        self.internet, self.name, self.ip, self.port, self.pair = internet, name, ip, port, pair
+        self.internet, self.name, self.ip, self.port = internet, name, ip, port
+        self._scheme = "https" if pair else "http"
         self.key = new_key("a_" + re.sub(r"[^a-z0-9]", "", name))
         self.key_id = key_id(self.key)
         self.place = internet.place("ours")
-        self._write_files()
+        self._write_files(pair, outer)
         self._log = self.place / "serve.log"
         self._process = internet.spawn(
             [internet.python, "-m", "ranvier", "serve", "--config", str(self.config)],
@@ -86,8 +97,8 @@ class Ours:
         return self._log.read_text(errors="replace")
 
     def get(self, path: str, *, retry_seconds: float = 0) -> Answer:
-        """GET over TLS, without judging the certificate."""
-        client = self.internet.client(f"https://{self.ip}:{self.port}")
+        """GET at its own listener, without judging the certificate."""
+        client = self.internet.client(f"{self._scheme}://{self.ip}:{self.port}")
         return client.get(path, headers={"Host": self.name}, retry_seconds=retry_seconds)
 
     def close(self) -> None:
@@ -97,8 +108,13 @@ class Ours:
     def _answers(self) -> bool:
         return self.get("/_matrix/key/v2/server", retry_seconds=2).status == 200
 
-    def _write_files(self) -> None:
-        text = _CONFIG.format(name=self.name, ip=self.ip, port=self.port, pair=self.pair)
+    def _write_files(self, pair: Pair | None, outer: Pair | None) -> None:
+        listen = "tls = false"
+        if pair is not None:
+            listen = f'certificate = "{pair.cert}"\nprivate_key = "{pair.key}"'
+        elif outer is not None:
+            listen += f'\nproxy_certificate = "{outer.cert}"'
+        text = _CONFIG.format(name=self.name, ip=self.ip, port=self.port, listen=listen)
         self.config.write_text(text)
         keys = self.place / "signing.key"
         with keys.open("w") as file:

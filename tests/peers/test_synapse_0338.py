@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.peers import naming, scripted
+from tests.peers import naming, proxy, scripted
 from tests.peers.internet import Internet
 from tests.peers.ours import Ours, Said, ask
 from tests.peers.scripted import Scripted
@@ -249,6 +249,24 @@ def test_it_fetches_our_version_1_and_accepts_a_request_signed_by_our_key(
     assert not old_believes(old, name, scripted.new_key(ours.key.version))
     assert fetch_v1(internet, name).exit == 0
     ours.close()
+
+
+@pytest.mark.peer("nginx")
+@pytest.mark.parametrize("told", [True, False], ids=["told the certificate", "not told"])
+@pytest.mark.req("SEED-12", "SEED-14")
+def test_behind_a_proxy_version_1_needs_the_certificate_that_peers_see(
+    internet: Internet, old: Synapse, told: bool
+) -> None:
+    name, ip = internet.name("proxied"), internet.ip()
+    pair = internet.ca.self_signed(name)
+    internet.dns.host_record(name, ip)
+    nginx = internet.nginx(proxy.reverse_proxy(ip, 8448, pair, f"{ip}:8008"))
+    ours = Ours(internet, name, ip=ip, port=8008, outer=pair if told else None)
+    assert old_believes(old, name, ours.key) is told
+    fetched = fetch_v1(internet, name)
+    assert (fetched.exit, fetched.code) == ((0, "") if told else (1, "key-status"))
+    ours.close()
+    internet.end(nginx)
 
 
 @pytest.mark.req("SEED-14", "REF14-08")
