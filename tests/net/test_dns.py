@@ -23,19 +23,21 @@ A, AAAA, SRV, CNAME = RecordKind.A, RecordKind.AAAA, RecordKind.SRV, RecordKind.
 
 
 def resolver(*rigs: DnsRig, hosts_file: str | None = None, **limits: float) -> DnsResolver:
-    given = {"dns_seconds": 0.25, **limits}
+    given = {"dns_seconds": 2.0, **limits}
     servers = tuple(each.address for each in rigs)
     return DnsResolver(SystemClock(), Limits(**given), servers, hosts_file)  # type: ignore[arg-type]
 
 
-async def ask(zone: dict[str, Entry], name: str, kind: RecordKind = A) -> DnsAnswer:
+async def ask(
+    zone: dict[str, Entry], name: str, kind: RecordKind = A, *, seconds: float = 2.0
+) -> DnsAnswer:
     with DnsRig(zone) as rig:
-        return await resolver(rig).ask(name, kind)
+        return await resolver(rig, dns_seconds=seconds).ask(name, kind)
 
 
 async def fault(zone: dict[str, Entry], name: str, kind: RecordKind = A) -> str:
     with pytest.raises(DnsFault) as failed:
-        await ask(zone, name, kind)
+        await ask(zone, name, kind, seconds=0.2)
     return failed.value.code
 
 
@@ -277,7 +279,7 @@ async def test_noise_on_the_port_is_passed_over_within_limits() -> None:
     with DnsRig({"a.test": noisy}) as rig:
         assert (await resolver(rig).ask("a.test", A)).addresses == ("10.0.0.1",)
         with pytest.raises(DnsFault) as failed:
-            await resolver(rig, dns_strays=3).ask("a.test", A)
+            await resolver(rig, dns_strays=3, dns_seconds=0.2).ask("a.test", A)
     assert failed.value.code == "dns-silent"
 
 
@@ -299,7 +301,7 @@ async def test_a_closed_port_is_a_fault_at_once() -> None:
 async def test_the_next_server_is_asked_when_one_is_out_of_order() -> None:
     for trouble in (Trouble.SERVFAIL, Trouble.REFUSED, Trouble.SILENCE, Trouble.CUT):
         with DnsRig({"a.test": trouble}) as bad, DnsRig({"a.test": Name(a=["10.0.0.1"])}) as good:
-            answer = await resolver(bad, good).ask("a.test", A)
+            answer = await resolver(bad, good, dns_seconds=0.4).ask("a.test", A)
             assert (answer.addresses, answer.server) == (("10.0.0.1",), str(good.address))
             assert (len(bad.queries), len(good.queries)) == (1, 1)
 
@@ -312,14 +314,14 @@ async def test_nxdomain_is_an_answer_and_no_other_server_is_asked() -> None:
 
 async def test_servfail_is_the_answer_if_nobody_does_better() -> None:
     with DnsRig({"a.test": Trouble.SERVFAIL}) as one, DnsRig({"a.test": Trouble.SILENCE}) as two:
-        answer = await resolver(two, one).ask("a.test", A)
+        answer = await resolver(two, one, dns_seconds=0.2).ask("a.test", A)
         assert (answer.rcode, answer.server) == ("SERVFAIL", str(one.address))
         assert len(one.queries) == Limits().dns_tries
 
 
 async def test_a_second_try_may_succeed() -> None:
     zone: dict[str, Entry] = {"a.test": [Trouble.SILENCE, Name(a=["10.0.0.1"])]}
-    assert (await ask(zone, "a.test")).addresses == ("10.0.0.1",)
+    assert (await ask(zone, "a.test", seconds=0.4)).addresses == ("10.0.0.1",)
 
 
 async def test_a_server_that_knows_no_edns_is_asked_without() -> None:

@@ -362,10 +362,16 @@ async def test_large_bodies_go_both_ways(wire: NetWire) -> None:
     assert [each.body == request.body for each in answers] == [True, True]
 
 
-async def test_an_early_refusal_of_a_large_body_is_seen(wire: NetWire) -> None:
+@pytest.mark.parametrize("pause", [0.0, 0.2])
+async def test_an_early_refusal_of_a_large_body_is_seen(wire: NetWire, pause: float) -> None:
+    """Even if it comes in pieces while the peer takes nothing more of the request."""
+
     def refuse(peer: Peer) -> None:
         peer.receive(1000)
-        peer.send(http(413, b"no"))
+        answer = http(413, b"no")
+        peer.send(answer[:30])
+        peer.wait(pause)
+        peer.send(answer[30:])
         peer.wait(2)
 
     limits = ExchangeLimits(seconds=10)

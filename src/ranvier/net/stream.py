@@ -164,7 +164,8 @@ class TlsStream:
 
     async def _more(self) -> None:
         try:
-            await self._flush()
+            if not self._flushing.locked():  # else the writer takes our few bytes along
+                await self._flush()
             data = await self._loop.sock_recv(self._sock, PIECE)
         except (OSError, ValueError) as error:
             raise ConnectionLost("connection-broken", f"while reading: {error}") from error
@@ -175,7 +176,7 @@ class TlsStream:
 
     async def _flush(self) -> None:
         async with self._flushing:
-            if self._out.pending:
+            while self._out.pending:
                 await self._loop.sock_sendall(self._sock, self._out.read())
 
     def quiet(self) -> bool:
