@@ -381,3 +381,54 @@ async def test_ready_answers_do_not_pile_up_for_a_peer_that_does_not_read() -> N
 async def _flood(caller: Caller, data: bytes) -> None:
     while True:
         await caller.send(data)
+
+
+async def test_a_peer_that_reads_late_is_served_on() -> None:
+    big = b"x" * 20_000_000
+
+    async def generous(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            headers = [(b"content-length", str(len(big)).encode())]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": big})
+
+    async with listening(generous) as house, await house.call() as caller:
+        caller.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await caller.send(get("/"))
+        await house.later(30)
+        caller.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        assert len((await caller.reply()).body) == len(big)
+        await house.later(61)
+        assert (await caller.ask(get(VERSION))).status == 200
+
+
+async def test_a_refusal_over_tls_reaches_the_peer_before_the_close() -> None:
+    async with listening(tls=True) as house, await house.call() as caller:
+        await caller.send(LINE + b"\r\n")
+        await caller.send(b"more of it" * 1000)
+        assert (await caller.reply()).status == 400
+        await house.later(LINGER_SECONDS)
+        assert await caller.end() == b""
+
+
+async def test_nothing_is_read_after_the_request_that_stopping_waits_for() -> None:
+    async with listening(echo) as house, await house.call() as caller:
+        await caller.send(PUT + b"Content-Length: 2\r\n\r\na")
+        await asyncio.sleep(0.05)
+        stopping = asyncio.create_task(house.listener.stop())
+        await asyncio.sleep(0.05)
+        await caller.send(b"b" + get(VERSION))
+        assert (await caller.reply()).json["size"] == 2
+        assert await caller.end() == b""
+        await stopping
+
+
+async def test_our_own_fault_is_500_and_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with listening() as house:
+        monkeypatch.setattr(house.app, "ready", None)
+        reply = await house.once(get(VERSION))
+        assert (reply.status, house.refused) == (500, {"listener-failed": 1})
+        assert "TypeError" in caplog.text
+        assert "TypeError" not in reply.body.decode()

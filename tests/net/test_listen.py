@@ -218,6 +218,37 @@ async def test_a_newcomer_waits_outside_while_every_seat_works() -> None:
         assert house.refused == {"no-seat": 1}
 
 
+async def test_the_oldest_handshake_gives_way_to_a_newcomer() -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        budget = limits(listen_connections=4)
+        house = await stack.enter_async_context(listening(tls=True, budget=budget))
+        silent = [await stack.enter_async_context(await Caller.to(house.address)) for _ in range(4)]
+        await asyncio.sleep(0.05)
+        assert (await house.once(VERSION)).status == 200
+        assert await silent[0].end() == b""
+        assert house.refused == {"no-handshake": 1}
+
+
+async def test_a_handshake_that_never_began_leaves_no_socket_behind() -> None:
+    async with listening(tls=True) as house:
+        ours, theirs = socket.socketpair()
+        house.listener._welcome(ours)
+        next(iter(house.listener._greetings)).cancel()
+        await asyncio.sleep(0.01)
+        assert ours.fileno() == -1
+        theirs.close()
+
+
+async def test_a_sweep_that_fails_is_not_the_last(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with listening() as house:
+        monkeypatch.setattr("ranvier.net.listen.SWEEP_SECONDS", 0.01)
+        monkeypatch.setattr(house.listener.hall, "sweep", None)
+        await asyncio.sleep(0.4)
+        assert caplog.text.count("a sweep failed") > 1
+
+
 async def test_out_of_descriptors_it_goes_on_later(monkeypatch: pytest.MonkeyPatch) -> None:
     async with listening() as house:
         loop = asyncio.get_running_loop()

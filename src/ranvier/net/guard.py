@@ -38,10 +38,26 @@ from ranvier.net.stay import Phase, Stay
 PIPELINE_MOST = 16
 """Requests of one connection in one read, or waiting; no peer of ours pipelines at all."""
 
+TOO_SLOW = {
+    Phase.HEAD: ("head-too-slow", "the head of the request came too slowly"),
+    Phase.BODY: ("body-too-slow", "the body of the request came too slowly"),
+}
+
 logger = logging.getLogger("ranvier.listen")
 
 # Overridden methods are documented where uvicorn defines them.
 # ruff: noqa: D102
+
+
+def reason_of(error: Exception) -> Refused:
+    """Why the parser stopped: our own refusal, the caller's fault, or ours."""
+    cause = error if isinstance(error, Refused) else error.__context__
+    if isinstance(cause, Refused):
+        return cause
+    if cause is None or isinstance(cause, httptools.HttpParserError):
+        return Refused(400, "not-http", "this is not an HTTP/1.1 request")
+    logger.error("the listener failed at a request", exc_info=cause)
+    return Refused(500, "listener-failed", "the server failed")
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -95,13 +111,8 @@ class GuardedProtocol(HttpToolsProtocol):
                 self.budget.check_pending()
         except httptools.HttpParserUpgrade:
             pass  # answered as a plain request, and as the last one
-        except Refused as why:
-            self.refuse(why)
-        except httptools.HttpParserError as error:
-            cause = error.__context__
-            if not isinstance(cause, Refused):
-                cause = Refused(400, "not-http", "this is not an HTTP/1.1 request")
-            self.refuse(cause)
+        except (Refused, httptools.HttpParserError) as error:
+            self.refuse(reason_of(error))
         self.settle()
 
     def on_message_begin(self) -> None:
@@ -110,7 +121,7 @@ class GuardedProtocol(HttpToolsProtocol):
             raise Refused(0, "after-close", "the connection has had its last request")
         if self.burst > PIPELINE_MOST or len(self.pipeline) >= PIPELINE_MOST:
             raise Refused(400, "pipeline-too-long", "too many requests at once")
-        self.url, self.headers, self.expect_100_continue = b"", [], False
+        super().on_message_begin()
         self.begun, self.quick, self.head_since = True, None, self.hall.tick
         self.budget.reset()
 
@@ -132,10 +143,6 @@ class GuardedProtocol(HttpToolsProtocol):
             self.quick = self.hall.answer(self.url, self.leaf, self.keep)
             if self.quick is not None:
                 return
-        kept = self.url, self.headers, self.expect_100_continue
-        super().on_message_begin()
-        self.url, self.headers, self.expect_100_continue = kept
-        self.scope["headers"] = self.headers
         self.scope["extensions"] = {"ranvier": {"raw_target": self.url, **self.told}}
         super().on_headers_complete()
         self.reading, self.cycle.keep_alive = True, self.keep
@@ -203,10 +210,8 @@ class GuardedProtocol(HttpToolsProtocol):
             self.stay.say_last(answer, self.hall.tick)
 
     def overdue(self) -> None:
-        if self.stay.phase is Phase.HEAD:
-            self.refuse(Refused(408, "head-too-slow", "the head of the request came too slowly"))
-        elif self.stay.phase is Phase.BODY:
-            self.refuse(Refused(408, "body-too-slow", "the body of the request came too slowly"))
+        if self.stay.phase in TOO_SLOW:
+            self.refuse(Refused(408, *TOO_SLOW[self.stay.phase]))
         else:
             self.stay.leave(self.hall.tick)
 
@@ -219,10 +224,6 @@ class GuardedProtocol(HttpToolsProtocol):
         super().resume_writing()
         self.stay.stalled = math.inf
         self.flow.resume_reading()
-
-    def cut(self) -> None:
-        """Close without a word."""
-        self.transport.abort()
 
     def shutdown(self) -> None:
         """Close now, or after the answer that is owed."""

@@ -43,15 +43,13 @@ class Guest(Protocol):
     """A connection, as the hall sees it."""
 
     stay: Stay
+    transport: asyncio.Transport
 
     def overdue(self) -> None:
         """The deadline has passed."""
 
     def shutdown(self) -> None:
         """Close now, or after the answer that is owed."""
-
-    def cut(self) -> None:
-        """Close without a word."""
 
 
 def render(status: int, body: bytes, date: bytes, *, keep: bool) -> bytes:

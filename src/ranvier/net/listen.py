@@ -73,11 +73,11 @@ class Listener:
         self._next_free = next_free
         self._grace = grace_seconds
         self.hall = Hall(desk, clock, limits)
-        self._config = _uvicorn_config(_JsonErrors(app, desk))
+        self._config = uvicorn_config(JsonErrors(app, desk))
         self._lifespan: LifespanOn | LifespanOff | None = None
         self._socket: socket.socket | None = None
         self._work: set[asyncio.Task[None]] = set()
-        self._greetings: set[asyncio.Task[None]] = set()
+        self._greetings: dict[asyncio.Task[None], None] = {}  # oldest first
 
     async def start(self) -> Address:
         """Bind, start the application's lifespan, and serve. Returns the bound address.
@@ -113,7 +113,8 @@ class Listener:
             async with self._clock.timeout(self._grace):
                 await self.hall.empty.wait()
         for guest in tuple(self.hall.guests):
-            guest.cut()
+            guest.transport.abort()
+        await self.hall.empty.wait()
         for answer in tuple(self.hall.state.tasks):
             answer.cancel()
         await asyncio.gather(*self.hall.state.tasks, return_exceptions=True)
@@ -153,13 +154,31 @@ class Listener:
             if turn % TURN == 0:
                 await self._clock.sleep(0)
             taken = len(self.hall.guests) + len(self._greetings)
-            if taken >= self._limits.listen_connections and not self.hall.make_room():
+            if taken >= self._limits.listen_connections and not self._make_room():
                 self.hall.refused["no-seat"] += 1
                 accepted.close()
-                continue
-            greeting = loop.create_task(self._greet(accepted))
-            self._greetings.add(greeting)
-            greeting.add_done_callback(self._greetings.discard)
+            else:
+                self._welcome(accepted)
+
+    def _make_room(self) -> bool:
+        """Handshakes give way if they take half of the seats, or if nobody idles."""
+        crowded = len(self._greetings) * 2 >= self._limits.listen_connections
+        if not crowded and self.hall.make_room():
+            return True
+        oldest = next(iter(self._greetings), None)
+        if oldest is not None:
+            oldest.cancel()
+        return oldest is not None
+
+    def _welcome(self, accepted: socket.socket) -> None:
+        def done(task: asyncio.Task[None]) -> None:
+            self._greetings.pop(task, None)
+            if task.cancelled():  # before it began
+                accepted.close()
+
+        greeting = asyncio.get_running_loop().create_task(self._greet(accepted))
+        self._greetings[greeting] = None
+        greeting.add_done_callback(done)
 
     async def _greet(self, accepted: socket.socket) -> None:
         """The TLS handshake; the connection lives on by itself."""
@@ -182,10 +201,13 @@ class Listener:
     async def _sweep(self) -> None:
         while True:
             await self._clock.sleep(SWEEP_SECONDS)
-            self.hall.sweep()
+            try:
+                self.hall.sweep()
+            except Exception:
+                logger.exception("a sweep failed; the next one is in %s s", SWEEP_SECONDS)
 
 
-class _JsonErrors:
+class JsonErrors:
     """Whatever the application does, what leaves the listener is JSON."""
 
     def __init__(self, app: Asgi, desk: Desk) -> None:
@@ -193,6 +215,7 @@ class _JsonErrors:
         self._desk = desk
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one ASGI scope."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -205,6 +228,8 @@ class _JsonErrors:
 
         try:
             await self._app(scope, receive, sending)
+        except asyncio.CancelledError:
+            return  # the listener stops, and has waited long enough
         except Exception:
             logger.exception("the application failed at %s %s", scope["method"], scope["path"])
             if started:
@@ -223,7 +248,7 @@ async def _send_failure(body: bytes, send: Any) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def _uvicorn_config(app: Asgi) -> Config:
+def uvicorn_config(app: Asgi) -> Config:
     """Nothing of uvicorn's own: no log set-up, no proxy headers (D20), no web sockets."""
     return Config(
         app=app,
