@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from subprocess import Popen
 from typing import Any
 
 import msgspec
@@ -74,12 +75,7 @@ class Ours:
         self.place = internet.place("ours")
         self._write_files(pair, outer)
         self._log = self.place / "serve.log"
-        self._process = internet.spawn(
-            [internet.python, "-m", "ranvier", "serve", "--config", str(self.config)],
-            log=self._log,
-            cwd=self.place,
-        )
-        wait_until(self._answers, f"ranvier serve for {name}", self._process, self._log)
+        self._process = self._start()
 
     @property
     def config(self) -> Path:
@@ -101,9 +97,20 @@ class Ours:
         client = self.internet.client(f"{self._scheme}://{self.ip}:{self.port}")
         return client.get(path, headers={"Host": self.name}, retry_seconds=retry_seconds)
 
+    def restart(self) -> None:
+        """End it and start it again with the same files."""
+        self.close()
+        self._process = self._start()
+
     def close(self) -> None:
         """End the server."""
         self.internet.end(self._process)
+
+    def _start(self) -> Popen[bytes]:
+        command = [self.internet.python, "-m", "ranvier", "serve", "--config", str(self.config)]
+        process = self.internet.spawn(command, log=self._log, cwd=self.place)
+        wait_until(self._answers, f"ranvier serve for {self.name}", process, self._log)
+        return process
 
     def _answers(self) -> bool:
         return self.get("/_matrix/key/v2/server", retry_seconds=2).status == 200
