@@ -42,5 +42,5 @@ class InFlight(Generic[K, V]):
         self._callers[key] -= 1
         if task.done() or self._callers[key] == 0:
             del self._tasks[key], self._callers[key]
-            task.cancel()
-            await asyncio.wait([task])  # So that its steps are in the caller's trail.
+            if task.cancel():
+                await asyncio.wait([task])  # So that its steps are in the caller's trail.
