@@ -35,7 +35,7 @@ from ranvier.services.identity import Identity
 from ranvier.services.keyring import KeyFetch, Keyring
 from ranvier.services.resolver import Resolution, Resolver
 from ranvier.services.version import ServerVersion, fetch_version
-from ranvier.trail import Recorder, Step
+from ranvier.trail import Recorder, Step, Trail
 
 
 class Edges(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +45,14 @@ class Edges(msgspec.Struct, frozen=True, kw_only=True):
     dns: Any
     wire: Any
     store: Any
+
+
+class Located(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a route leads, and how we know."""
+
+    route: Route
+    addresses: tuple[Address, ...]
+    trail: Trail = Trail()
 
 
 class Parts:
@@ -140,15 +148,17 @@ class Federation:
             parsed, mode=chosen, fresh=fresh, recorder=self._recorder(parts)
         )
 
-    async def addresses(self, route: Route) -> tuple[Address, ...]:
+    async def locate(self, route: Route) -> Located:
         """The addresses that ``route`` leads to, both families, asked for only now.
 
-        Raises: TimedOut.
+        None found is an answer too; its trail says why. Raises: TimedOut.
         """
         parts = self._open()
-        found = parts.resolver.addresses(route, recorder=self._recorder(parts))
+        recorder = self._recorder(parts)
+        found = parts.resolver.addresses(route, recorder=recorder)
         async with aclosing(found):
-            return tuple([address async for address in found])
+            addresses = tuple([address async for address in found])
+        return Located(route=route, addresses=addresses, trail=recorder.trail)
 
     async def fetch_keys(
         self, name: str | ServerName, *, key_ids: tuple[str, ...] = (), fresh: bool = False

@@ -166,7 +166,7 @@ async def test_an_answer_that_is_not_200_is_said_so() -> None:
     Peer(world).status = 404
     with pytest.raises(PeerFault) as caught:
         await keyring(world).fetch(name())
-    assert caught.value.code == "key-status"
+    assert caught.value.code == "answer-unsupported"
 
 
 @pytest.mark.req("TLS-02", "SEC-20", "REF14-07")

@@ -16,13 +16,28 @@ from ranvier.errors import (
     RanvierError,
     StoreFault,
 )
-from ranvier.faces.text import render_trail
+from ranvier.faces.text import printable, render_trail
 from ranvier.trail import Trail
 
 GOOD, NO, USAGE, COULD_NOT_ASK = 0, 1, 2, 3
 
-COULD_NOT = {"dns-no-answer", "address-refused", "connect-network-unreachable"}
+COULD_NOT = {
+    "address-refused",
+    "address-unknown",
+    "connect-unreachable",
+    "dns-garbage",
+    "dns-silent",
+    "srv-unknown",
+}
 """Codes of steps that say something about us, not about the server asked."""
+
+CURES = {
+    "address-refused": "If you do mean to connect there: again with --allow-private.",
+    "tls-self-signed": "If you know this certificate: again with --ca FILE or --trust.",
+    "tls-unknown-authority": "If the authority is your own: again with --ca FILE.",
+    "dns-silent": "If another DNS server should be asked: again with --dns IP[:PORT].",
+}
+"""What the person at the terminal can do at once, by the code of a step or error."""
 
 
 def exit_code_of(error: RanvierError) -> int:
@@ -64,4 +79,8 @@ def say_error(error: RanvierError) -> None:
     if error.trail:
         print(render_trail(error.trail), file=sys.stderr)
     clause = f" {error.clause}" if error.clause else ""
-    print(f"ranvier: {error.message} ({error.code}){clause}", file=sys.stderr)
+    print(f"ranvier: {printable(error.message)} ({error.code}){clause}", file=sys.stderr)
+    codes = {error.code, *(step.code for step in error.trail.steps)}
+    for code, cure in CURES.items():
+        if code in codes:
+            print(f"  {cure}", file=sys.stderr)

@@ -13,6 +13,7 @@ from ranvier.protocol.conditions import Condition, insist
 from ranvier.protocol.keyconditions import examine_key_document
 from ranvier.protocol.keys import KeyDocument, KeyVersion, parse_key_document
 from ranvier.protocol.signing import VerifyKey
+from ranvier.services.answers import insist_on_200
 from ranvier.services.connector import Connection
 from ranvier.trail import Recorder
 
@@ -76,7 +77,7 @@ async def ask_for_document(
 ) -> KeyDocument:
     """GET the document and read it; nothing is judged here.
 
-    Raises: PeerFault (``key-status``, or why it is no JSON object), ConnectionLost, TimedOut.
+    Raises: PeerFault (``answer-...``, or why it is no JSON object), ConnectionLost, TimedOut.
     """
     path, host = PATHS[version], connection.route.host_header
     with recorder.asking(
@@ -86,12 +87,7 @@ async def ask_for_document(
             HttpRequest(method="GET", target=path, host=host),
             limits.exchange(body_bytes=limits.key_document_bytes),
         )
-        if response.status != 200:
-            raise PeerFault(
-                "key-status",
-                f"{host} answered {response.status} for {path}, not 200",
-                clause=CLAUSES[version],
-            )
+        insist_on_200(response, host, path, limits)
         try:
             document = parse_key_document(response.body, version, limits)
         except Malformed as error:

@@ -13,6 +13,7 @@ from ranvier.limits import Limits
 from ranvier.plugs import HttpRequest, HttpResponse
 from ranvier.protocol.canonical import parse_json_object
 from ranvier.protocol.names import ServerName
+from ranvier.services.answers import insist_on_200
 from ranvier.services.connector import Connector
 from ranvier.services.keyring import Keyring
 from ranvier.trail import Recorder, Trail
@@ -66,10 +67,7 @@ async def fetch_version(
 
 
 def _read(response: HttpResponse, host: str, limits: Limits) -> dict[str, str]:
-    if response.status != 200:
-        raise PeerFault(
-            "version-status", f"{host} answered {response.status} for {PATH}", clause=CLAUSE
-        )
+    insist_on_200(response, host, PATH, limits)
     try:
         body = parse_json_object(
             response.body, max_bytes=limits.key_document_bytes, max_depth=limits.json_depth

@@ -18,12 +18,11 @@ from ranvier.faces.outcome import (
     print_json,
 )
 from ranvier.faces.text import printable, render_trail
-from ranvier.federation import Federation
-from ranvier.protocol.addresses import Address
-from ranvier.protocol.routes import Route
+from ranvier.federation import Federation, Located
 from ranvier.services.resolver import Resolution
+from ranvier.trail import Trail
 
-Found = tuple[tuple[Route, tuple[Address, ...]], ...]
+Found = tuple[Located, ...]
 
 
 async def resolve(name: str, /, *, going: Going | None = None) -> int:
@@ -41,7 +40,7 @@ async def resolve(name: str, /, *, going: Going | None = None) -> int:
     try:
         async with going.federation(name) as federation:
             resolution = await federation.resolve(name, mode=going.chosen_mode(), fresh=True)
-            found = await _addresses(federation, resolution)
+            found = await _located(federation, resolution)
     except RanvierError as error:
         if not going.json:
             raise
@@ -51,14 +50,21 @@ async def resolve(name: str, /, *, going: Going | None = None) -> int:
         print_json(resolution_as_data(resolution, found))
     else:
         print(render_resolution(resolution, found))
-    if any(addresses for _, addresses in found):
+    if any(each.addresses for each in found):
         return GOOD
-    return COULD_NOT_ASK if never_asked(resolution.trail) else NO
+    return COULD_NOT_ASK if never_asked(_whole_trail(resolution, found)) else NO
 
 
-async def _addresses(federation: Federation, resolution: Resolution) -> Found:
+async def _located(federation: Federation, resolution: Resolution) -> Found:
     routes = sorted(resolution.discovery.routes, key=lambda route: (route.priority, -route.weight))
-    return tuple([(route, await federation.addresses(route)) for route in routes])
+    return tuple([await federation.locate(route) for route in routes])
+
+
+def _whole_trail(resolution: Resolution, found: Found) -> Trail:
+    trail = resolution.trail
+    for each in found:
+        trail += each.trail
+    return trail
 
 
 def resolution_as_data(resolution: Resolution, found: Found) -> dict[str, Any]:
@@ -69,30 +75,34 @@ def resolution_as_data(resolution: Resolution, found: Found) -> dict[str, Any]:
         "mode": discovery.mode,
         "delegated": discovery.delegated,
         "routes": [
-            {**msgspec.to_builtins(route), "addresses": [str(each) for each in addresses]}
-            for route, addresses in found
+            {
+                **msgspec.to_builtins(each.route),
+                "addresses": [str(address) for address in each.addresses],
+            }
+            for each in found
         ],
         "stopped": msgspec.to_builtins(discovery.stopped),
         "notes": list(discovery.notes),
         "lifetime_seconds": discovery.lifetime_seconds,
-        "trail": msgspec.to_builtins(resolution.trail.steps),
+        "trail": msgspec.to_builtins(_whole_trail(resolution, found).steps),
     }
 
 
 def render_resolution(resolution: Resolution, found: Found) -> str:
     """The trail, then each route with what must be true there."""
     discovery = resolution.discovery
-    lines = [render_trail(resolution.trail), ""]
+    lines = [render_trail(_whole_trail(resolution, found)), ""]
     if discovery.stopped is not None:
         lines.append(f"{printable(discovery.server_name)}: {printable(discovery.stopped.reason)}")
         lines.append(f"  by {discovery.stopped.clause}")
-    for route, addresses in found:
-        lines += _route_lines(route, addresses)
+    for each in found:
+        lines += _route_lines(each)
     lines += [f"note: {printable(note)}" for note in discovery.notes]
     return "\n".join(lines)
 
 
-def _route_lines(route: Route, addresses: tuple[Address, ...]) -> list[str]:
+def _route_lines(located: Located) -> list[str]:
+    route, addresses = located.route, located.addresses
     kind = "address" if route.tls_name.is_ip else "name"
     where = ", ".join(str(each) for each in addresses) or "no address found"
     share = f", priority {route.priority} weight {route.weight}" if route.priority else ""
