@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
+from ranvier.errors import StoreFault
 from ranvier.limits import Ms
+from ranvier.net.clock import SystemClock
 from ranvier.plugs import Store, StoredDocument
+from ranvier.store.sqlite import SqliteStore
 from ranvier.world import MemoryStore
 
 KEY_A = ("ed25519:a", b"A" * 32)
@@ -20,7 +25,20 @@ async def memory(directory: Path) -> Store:
     return MemoryStore()
 
 
-STORES: dict[str, Callable[[Path], Awaitable[Store]]] = {"world": memory}
+_NEW_FILE: list[bytes] = []
+
+
+async def sqlite(directory: Path) -> Store:
+    """A new file; the first one made is copied, for making one takes half a second."""
+    path = directory / "store.db"
+    if not _NEW_FILE:
+        await (await SqliteStore.open(path, SystemClock())).close()
+        _NEW_FILE.append(path.read_bytes())
+    path.write_bytes(_NEW_FILE[0])
+    return await SqliteStore.open(path, SystemClock())
+
+
+STORES: dict[str, Callable[[Path], Awaitable[Store]]] = {"world": memory, "sqlite": sqlite}
 
 
 @pytest.fixture(params=STORES)
@@ -178,6 +196,57 @@ async def test_notes_are_told_apart_by_kind_and_name(store: Store) -> None:
     assert await store.notes.read("pin", "A.test") == b""
 
 
-async def test_closing_twice_is_no_fault(store: Store) -> None:
+async def test_deeds_done_together_are_all_done(store: Store) -> None:
+    names = [f"{place}.test" for place in range(50)]
+    await asyncio.gather(*(store.keys.save([document(1, server_name=name)]) for name in names))
+    await asyncio.gather(*(store.notes.write("pin", name, name.encode()) for name in names))
+    assert all(len(each) == 1 for each in (await store.keys.load(names)).values())
+    read = await asyncio.gather(*(store.notes.read("pin", name) for name in names))
+    assert read == [name.encode() for name in names]
+
+
+async def test_what_is_written_can_be_read_at_once(store: Store) -> None:
+    for place in range(20):
+        await store.notes.write("pin", "a.test", b"%d" % place)
+        assert await store.notes.read("pin", "a.test") == b"%d" % place
+
+
+async def test_a_closed_store_refuses_every_deed_and_may_be_closed_again(store: Store) -> None:
     await store.close()
     await store.close()
+    deeds: list[Awaitable[object]] = [
+        store.keys.load(["a.test"]),
+        store.keys.save([document(1)]),
+        store.notes.read("pin", "a.test"),
+        store.notes.write("pin", "a.test", b""),
+        store.notes.drop("pin", "a.test"),
+    ]
+    for deed in deeds:
+        with pytest.raises(StoreFault) as raised:
+            await deed
+        assert raised.value.code == "store-closed"
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_all_stores_keep_the_same_of_any_history(seed: int, tmp_path: Path) -> None:
+    chance = random.Random(seed)
+    stores = [await make(tmp_path) for make in STORES.values()]
+    names = ["a.test", "b.test"]
+    for _ in range(60):
+        batch = [
+            document(
+                chance.randrange(12),
+                until=chance.randrange(6),
+                keys=tuple(chance.sample([KEY_A, KEY_B, OTHER_BYTES], chance.randrange(4))),
+                source=chance.choice(["origin", "n1.test", "n2.test"]),
+                server_name=chance.choice(names),
+                body=b"%d" % chance.randrange(3),
+            )
+            for _ in range(chance.randrange(1, 4))
+        ]
+        for store in stores:
+            await store.keys.save(batch)
+        first, *others = [await store.keys.load(names) for store in stores]
+        assert all(other == first for other in others)
+    for store in stores:
+        await store.close()

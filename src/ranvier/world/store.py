@@ -13,6 +13,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.broken = False
+        self._closed = False
         self._keys = MemoryKeyShelf(self)
         self._notes = MemoryNotes(self)
 
@@ -27,10 +28,13 @@ class MemoryStore:
         return self._notes
 
     async def close(self) -> None:
-        """Nothing to flush."""
+        """From now on every deed is refused; never raises."""
+        self._closed = True
 
     def check(self) -> None:
-        """Raises: StoreFault while the store is broken."""
+        """Raises: StoreFault while the store is broken, or once it is closed."""
+        if self._closed:
+            raise StoreFault("store-closed", "the store is closed")
         if self.broken:
             raise StoreFault("store-failed", "the store was told to fail")
 
