@@ -154,9 +154,7 @@ class TlsStream:
                 return self._tls.read(PIECE)
             except ssl.SSLWantReadError:
                 pass
-            except (ssl.SSLZeroReturnError, ssl.SSLEOFError) as error:
-                if isinstance(error, ssl.SSLZeroReturnError):
-                    return b""
+            except ssl.SSLEOFError as error:
                 raise ConnectionLost("connection-cut", "it ended without TLS's end mark") from error
             except (OSError, ValueError) as error:
                 raise ConnectionLost("connection-broken", f"while reading: {error}") from error
