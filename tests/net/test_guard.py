@@ -206,6 +206,23 @@ async def test_an_endless_chunked_body_is_cut_at_the_limit() -> None:
         assert reply.json["errcode"] == "M_TOO_LARGE"
 
 
+@pytest.mark.parametrize("flood", [b"1\r\na\r\n" * 60_000, b"3;" + b"x" * 300_000])
+async def test_a_body_that_is_mostly_framing_is_refused(flood: bytes) -> None:
+    async with listening(echo) as house, await house.call() as caller:
+        await caller.send(CHUNKED)
+        await asyncio.sleep(0.05)
+        await caller.send(flood)
+        assert (await caller.reply()).status == 400
+        assert house.refused == {"framing-too-large": 1}
+
+
+async def test_a_body_in_chunks_of_64_bytes_is_taken() -> None:
+    async with listening(echo) as house, await house.call() as caller:
+        await caller.send(CHUNKED)
+        await caller.send(b"".join(b"40\r\n" + b"a" * 64 + b"\r\n" for _ in range(20_000)))
+        assert (await caller.ask(b"0\r\n\r\n")).json["size"] == 20_000 * 64
+
+
 async def test_a_body_of_exactly_the_limit_is_taken() -> None:
     async with listening(echo, budget=limits(listen_body_bytes=100_000)) as house:
         sent = PUT + b"Content-Length: 100000\r\n\r\n" + b"a" * 100_000
@@ -372,7 +389,7 @@ async def test_ready_answers_do_not_pile_up_for_a_peer_that_does_not_read() -> N
         sending = asyncio.create_task(_flood(caller, get(VERSION) * 10))
         await asyncio.sleep(0.5)
         (guest,) = house.listener.hall.guests
-        held = guest.transport.get_write_buffer_size()  # type: ignore[attr-defined]
+        held = guest.transport.get_write_buffer_size()
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
         assert held < 1_000_000

@@ -77,8 +77,19 @@ def test_a_budget_is_spent_exactly() -> None:
     budget.spend_body(100)
     with pytest.raises(Refused):
         budget.spend_body(1)
+    budget.reset()
     budget.pending = 100
-    budget.check_pending()
+    budget.check_pending(in_body=False)
     budget.pending = 101
     with pytest.raises(Refused):
-        budget.check_pending()
+        budget.check_pending(in_body=False)
+
+
+def test_framing_may_cost_half_of_the_body_and_a_little() -> None:
+    budget = Budget(LIMITS)
+    budget.spend_body(100)
+    budget.pending = 100 + 200 + 50
+    budget.check_pending(in_body=True)
+    budget.pending += 1
+    with pytest.raises(Refused, match="framing"):
+        budget.check_pending(in_body=True)

@@ -16,6 +16,7 @@ from ranvier.faces.asgi import FederationApp
 from ranvier.limits import Limits
 from ranvier.net.listen import Listener
 from ranvier.protocol.addresses import Address
+from ranvier.protocol.canonical import encode_base64
 from tests.rigs.listening import Caller, ShiftedClock, get, identity, limits, listening
 
 VERSION = get("/_matrix/federation/v1/version")
@@ -175,6 +176,18 @@ async def test_no_log_of_requests_and_no_word_of_the_software(
             reply = await house.once(get(target))
             assert [name for name, _ in reply.headers] == ["date", "content-type", "content-length"]
     assert "GET" not in caplog.text
+
+
+@pytest.mark.req("SEC-17")
+async def test_no_secret_reaches_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with listening(tls=True) as house:
+        for sent in (VERSION, get("/_matrix/key/v1"), get("/nope"), b"garbage\r\n\r\n"):
+            await house.once(sent)
+        key = house.app.identity.request_key
+        secrets = (encode_base64(key.seed), repr(key.seed), "PRIVATE KEY")
+    assert caplog.text
+    assert not [secret for secret in secrets if secret in caplog.text]
 
 
 async def test_the_date_follows_the_clock() -> None:

@@ -107,8 +107,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self.burst = 0
         try:
             self.parser.feed_data(data)
-            if not self.reading:
-                self.budget.check_pending()
+            self.budget.check_pending(in_body=self.reading)
         except httptools.HttpParserUpgrade:
             pass  # answered as a plain request, and as the last one
         except (Refused, httptools.HttpParserError) as error:

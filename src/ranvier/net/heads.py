@@ -57,10 +57,12 @@ class Budget:
         if self.body > self._limits.listen_body_bytes:
             raise Refused(413, "body-too-large", "the body of the request is too large")
 
-    def check_pending(self) -> None:
-        """A head that is not complete yet. Raises: Refused."""
-        if self.pending > self._limits.listen_head_bytes:
+    def check_pending(self, *, in_body: bool) -> None:
+        """A head that is not complete yet, or a body that is mostly framing. Raises: Refused."""
+        if not in_body and self.pending > self._limits.listen_head_bytes:
             raise Refused(431, "head-too-large", "the head of the request is too large")
+        if self.pending - self.body > 2 * self._limits.listen_head_bytes + self.body // 2:
+            raise Refused(400, "framing-too-large", "the body of the request is mostly framing")
 
 
 def check_head(
