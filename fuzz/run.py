@@ -16,6 +16,7 @@ import functools
 import hashlib
 import importlib
 import json
+import logging
 import random
 import signal
 import sys
@@ -243,6 +244,7 @@ def main() -> int:
         trouble = trouble_with(load(wanted.room[0]), wanted.replay.read_bytes())
         print(trouble or "the invariant holds")
         return 1 if trouble else 0
+    logging.disable()  # what the parsers say of bad input is not the question here
     seed = int(time.time()) if wanted.seed is None else wanted.seed
     found = [not _one(room, seed, wanted.seconds) for room in wanted.room or rooms()]
     return 1 if any(found) else 0
