@@ -170,3 +170,63 @@ def test_a_loop_that_hides_its_queue_gives_the_same_order(clock: VirtualClock) -
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         ticks = runner.run(_chatter(clock))
     assert ticks == [each / 10 for each in range(1, 20)]
+
+
+def test_time_moves_on_in_a_new_loop_after_one_that_ended_early(clock: VirtualClock) -> None:
+    async def leave_one_asleep() -> None:
+        asyncio.get_running_loop().create_task(clock.sleep(50))
+        await clock.sleep(1)
+
+    asyncio.run(leave_one_asleep())
+    asyncio.run(clock.sleep(1))
+    assert clock.tick() == 2
+
+
+def test_a_hold_may_end_where_no_loop_runs(clock: VirtualClock) -> None:
+    clock.call_at(1, lambda: None)
+    with clock.held():
+        pass
+    asyncio.run(clock.sleep(2))
+    assert clock.tick() == 2
+
+
+def test_two_loops_in_turn_do_not_jump_for_each_other(clock: VirtualClock) -> None:
+    one, two = asyncio.new_event_loop(), asyncio.new_event_loop()
+    try:
+        first = one.create_task(clock.sleep(5))
+        one.call_soon(one.stop)
+        one.run_forever()
+        two.run_until_complete(clock.sleep(1))
+        assert clock.tick() == 1
+        one.run_until_complete(asyncio.wait_for(asyncio.gather(first, _again(clock)), None))
+        assert clock.tick() == 5
+    finally:
+        one.close()
+        two.close()
+
+
+async def _again(clock: VirtualClock) -> None:
+    await clock.sleep(1)
+
+
+async def test_a_sleeper_whose_deadline_passed_while_cancelled_stays_cancelled(
+    clock: VirtualClock,
+) -> None:
+    sleeper = asyncio.create_task(clock.sleep(1))
+    await clock.settle()
+    sleeper.cancel()
+    clock.advance(2)
+    with pytest.raises(asyncio.CancelledError):
+        await sleeper
+
+
+async def test_a_thousand_sleepers_wake_in_order(clock: VirtualClock) -> None:
+    woken: list[float] = []
+
+    async def sleeper(seconds: float) -> None:
+        await clock.sleep(seconds)
+        woken.append(seconds)
+
+    await asyncio.gather(*(sleeper((each * 7919) % 1000 + 1) for each in range(1000)))
+    assert woken == sorted(woken)
+    assert clock.tick() == 1000

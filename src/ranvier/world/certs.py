@@ -40,7 +40,7 @@ class Flaw(StrEnum):
     MISSING_INTERMEDIATE = "missing-intermediate"
     """The leaf alone, though its issuer is not a root."""
     DISORDERED = "disordered"
-    """Intermediate and a stranger before it: OpenSSL sorts them, the report notes it."""
+    """A stranger's root stands before the intermediate. OpenSSL finds its way; not all do."""
     BAD_SIGNATURE = "bad-signature"
     """The right issuer's name, but not its signature."""
     CN_ONLY = "cn-only"

@@ -17,10 +17,8 @@ answer. Every question is kept in :attr:`WorldDns.asked`.
 
 from __future__ import annotations
 
-import ipaddress
 import re
-from collections.abc import Iterable, Mapping
-from typing import TypeAlias, cast
+from collections.abc import Iterable
 
 import msgspec
 
@@ -29,12 +27,17 @@ from ranvier.limits import Limits
 from ranvier.protocol.records import DnsAnswer, RecordKind, SrvRecord
 from ranvier.world.clock import VirtualClock
 from ranvier.world.faults import DnsSays
-
-Record: TypeAlias = str | tuple[int, int, int, str] | SrvRecord | DnsSays
-"""An IP address, another name (CNAME), an SRV record, or a fault."""
-
-Zone: TypeAlias = Mapping[str, Record | Iterable[Record]]
-"""Name to record or records."""
+from ranvier.world.zone import (
+    Entry,
+    Name,
+    Record,
+    Turns,
+    Zone,
+    address_kind,
+    entry_of,
+    key_of,
+    listed,
+)
 
 SERVER = "world"
 """What ``DnsAnswer.server`` says."""
@@ -53,47 +56,12 @@ class Question(msgspec.Struct, frozen=True):
     at: float
 
 
-class _Entry(msgspec.Struct):
-    """What a name says once: records by kind, or a fault."""
-
-    records: dict[RecordKind, list[str | SrvRecord]] = {}
-    says: DnsSays | None = None
-
-
-class _Turns(msgspec.Struct):
-    """What a name says in successive turns."""
-
-    entries: list[_Entry]
-    again: bool
-    place: int = 0
-
-    def next(self) -> _Entry:
-        entry = self.entries[self.place]
-        if self.place + 1 < len(self.entries):
-            self.place += 1
-        elif self.again:
-            self.place = 0
-        return entry
-
-
-class _Name(msgspec.Struct):
-    """One name of the zone; tables by kind, ``None`` for all kinds."""
-
-    exists: bool = False
-    entry: _Entry = msgspec.field(default_factory=_Entry)
-    ttl: int | None = None
-    authentic: bool = False
-    says: dict[RecordKind | None, DnsSays] = {}
-    delays: dict[RecordKind | None, float] = {}
-    turns: dict[RecordKind | None, _Turns] = {}
-
-
 class WorldDns:
     """The Dns plug in memory.
 
     ``hosts`` stands for the hosts file: name to addresses, asked first.
-    ``ttl`` is the lifetime of all that
-    has none of its own; ``negative_ttl`` that of negative answers.
+    ``ttl`` (seconds) is the lifetime of all that has none of its own, ``negative_ttl``
+    that of negative answers.
     """
 
     def __init__(
@@ -111,9 +79,9 @@ class WorldDns:
         self._limits = limits
         self._ttl = ttl
         self._negative_ttl = negative_ttl
-        self._names: dict[str, _Name] = {}
+        self._names: dict[str, Name] = {}
         for name, value in (zone or {}).items():
-            self.set(name, *_listed(value))
+            self.set(name, *listed(value))
 
     # The vocabulary of set-ups
 
@@ -125,7 +93,7 @@ class WorldDns:
         ``authentic`` is the AD bit of its answers.
         """
         known = self._name(name)
-        known.exists, known.entry = True, _entry(records)
+        known.exists, known.entry = True, entry_of(records)
         known.ttl, known.authentic = ttl, authentic
 
     def add(self, name: str, *records: Record, ttl: int | None = None) -> None:
@@ -133,7 +101,7 @@ class WorldDns:
         known = self._name(name)
         known.exists = True
         known.ttl = known.ttl if ttl is None else ttl
-        for kind, values in _entry(records).records.items():
+        for kind, values in entry_of(records).records.items():
             known.entry.records.setdefault(kind, []).extend(values)
 
     def address(self, name: str, *ips: str, ttl: int | None = None) -> None:
@@ -174,20 +142,20 @@ class WorldDns:
         """
         known = self._name(name)
         known.exists = True
-        known.turns[kind] = _Turns([_entry(_listed(answer)) for answer in answers], again)
+        known.turns[kind] = Turns([entry_of(listed(answer)) for answer in answers], again)
 
     def remove(self, name: str) -> None:
         """The name no longer exists, nor do its faults."""
-        self._names.pop(_key(name), None)
+        self._names.pop(key_of(name), None)
 
     def knows(self, name: str) -> bool:
         """Whether the zone holds the name."""
-        known = self._names.get(_key(name))
+        known = self._names.get(key_of(name))
         return known is not None and known.exists
 
     def asked_for(self, name: str) -> list[RecordKind]:
         """The kinds that were asked of one name, in order."""
-        return [each.kind for each in self.asked if _key(each.name) == _key(name)]
+        return [each.kind for each in self.asked if key_of(each.name) == key_of(name)]
 
     # The plug
 
@@ -206,12 +174,12 @@ class WorldDns:
 
     def _local(self, name: str, kind: RecordKind) -> DnsAnswer | None:
         has_address = kind in (RecordKind.A, RecordKind.AAAA)
-        ips, server = self.hosts.get(_key(name)), "hosts file"
+        ips, server = self.hosts.get(key_of(name)), "hosts file"
         if ips is None or not has_address:
             ips, server = ("127.0.0.1", "::1"), "localhost rule"
-            if _key(name) != "localhost" and not _key(name).endswith(".localhost"):
+            if key_of(name) != "localhost" and not key_of(name).endswith(".localhost"):
                 return None
-        found = tuple(ip for ip in ips if _address_kind(ip) is kind)
+        found = tuple(ip for ip in ips if address_kind(ip) is kind)
         rcode = "NOERROR" if has_address else "NXDOMAIN"
         return DnsAnswer(name=name, kind=kind, rcode=rcode, addresses=found, server=server)
 
@@ -248,7 +216,7 @@ class WorldDns:
             server=SERVER,
         )
 
-    async def _one(self, name: str, kind: RecordKind) -> _Entry:
+    async def _one(self, name: str, kind: RecordKind) -> Entry:
         """What one name says of one kind, in its own time."""
         known = self._known(name)
         entry = self._entry_of(name, kind, known)
@@ -261,29 +229,29 @@ class WorldDns:
             await self._clock.sleep(delay)
         if says is DnsSays.GARBAGE:
             raise DnsFault("dns-garbage", f"the answer to {name!r} {kind} is unreadable")
-        return entry if says is None else _Entry(says=says)
+        return entry if says is None else Entry(says=says)
 
-    def _entry_of(self, name: str, kind: RecordKind, known: _Name) -> _Entry:
+    def _entry_of(self, name: str, kind: RecordKind, known: Name) -> Entry:
         turns = known.turns.get(kind, known.turns.get(None))
         if turns is not None:
             return turns.next()
         if known.exists:
             return known.entry
-        below = "." + _key(name)
+        below = "." + key_of(name)
         within = any(each.endswith(below) for each, one in self._names.items() if one.exists)
-        return _Entry(says=DnsSays.NOTHING if within else DnsSays.NXDOMAIN)
+        return Entry(says=DnsSays.NOTHING if within else DnsSays.NXDOMAIN)
 
-    def _name(self, name: str) -> _Name:
-        return self._names.setdefault(_key(name), _Name())
+    def _name(self, name: str) -> Name:
+        return self._names.setdefault(key_of(name), Name())
 
-    def _known(self, name: str) -> _Name:
-        return self._names.get(_key(name), _Name())
+    def _known(self, name: str) -> Name:
+        return self._names.get(key_of(name), Name())
 
     def _ttl_of(self, name: str) -> int:
         known = self._known(name).ttl
         return self._ttl if known is None else known
 
-    def _negative_ttl_of(self, entry: _Entry) -> int:
+    def _negative_ttl_of(self, entry: Entry) -> int:
         """Only those who know that there is nothing say for how long."""
         return 0 if entry.says in (DnsSays.SERVFAIL, DnsSays.REFUSED) else self._negative_ttl
 
@@ -300,43 +268,5 @@ def _askable(name: str) -> str:
     return bare
 
 
-def _key(name: str) -> str:
-    return name.removesuffix(".").lower()
-
-
 def _rcode(says: DnsSays | None) -> str:
     return "NOERROR" if says in (None, DnsSays.NOTHING) else str(says).upper()
-
-
-def _listed(value: Record | Iterable[Record]) -> tuple[Record, ...]:
-    """One record or several, as several."""
-    if isinstance(value, str | SrvRecord):
-        return (value,)
-    several = tuple(value)
-    if several and isinstance(several[0], int):
-        return (cast("tuple[int, int, int, str]", several),)
-    return cast("tuple[Record, ...]", several)
-
-
-def _entry(records: Iterable[Record]) -> _Entry:
-    entry = _Entry(records={})
-    for record in records:
-        if isinstance(record, DnsSays):
-            entry.says = record
-        elif isinstance(record, SrvRecord):
-            entry.records.setdefault(RecordKind.SRV, []).append(record)
-        elif isinstance(record, str):
-            kind = _address_kind(record) or RecordKind.CNAME
-            entry.records.setdefault(kind, []).append(record.removesuffix(".") or ".")
-        else:
-            priority, weight, port, target = record
-            service = SrvRecord(priority, weight, port, target.removesuffix(".") or ".")
-            entry.records.setdefault(RecordKind.SRV, []).append(service)
-    return entry
-
-
-def _address_kind(text: str) -> RecordKind | None:
-    try:
-        return RecordKind.A if ipaddress.ip_address(text).version == 4 else RecordKind.AAAA
-    except ValueError:
-        return None

@@ -26,12 +26,13 @@ from ranvier.protocol.names import parse_server_name
 from ranvier.protocol.signing import SigningKey, generate_signing_key, new_key_version
 from ranvier.world.certs import Authority, Credential, Flaw
 from ranvier.world.clock import NEW_YEAR_2026, VirtualClock
-from ranvier.world.dns import WorldDns, Zone
+from ranvier.world.dns import WorldDns
 from ranvier.world.faults import Fault
 from ranvier.world.host import Handler, Host, nothing_here
 from ranvier.world.server import MatrixServer
 from ranvier.world.store import MemoryStore
 from ranvier.world.wire import WorldWire, usual
+from ranvier.world.zone import Zone
 
 PUBLIC = ("10.0.0.0/8", "fd00::/8")
 """The networks that count as the public internet of a world."""
