@@ -108,6 +108,11 @@ async def test_a_negative_answer_lives_as_long_as_the_soa_says() -> None:
         assert (await resolver(rig).ask("a.test", A)).ttl == 0
 
 
+async def test_no_answer_lives_longer_than_the_limit() -> None:
+    with DnsRig({"a.test": Name(a=["10.0.0.1"], ttl=2**31 - 1)}) as rig:
+        assert (await resolver(rig).ask("a.test", A)).ttl == Limits().dns_ttl_max_seconds
+
+
 # Aliases
 
 

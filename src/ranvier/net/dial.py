@@ -9,7 +9,8 @@ Order within :meth:`NetWire.dial`, none of which can be left out:
 
 When OpenSSL refuses a certificate, Python does not say which one it was. So the
 evidence is taken by a second connection, a :meth:`NetWire.look`, within the same
-time limit; nothing is sent there either.
+time limit; nothing is sent there either. Behind a balancer it may be another
+certificate than the refused one; OpenSSL's words in the message are about the first.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ class DnsResolver:
             addresses=reply.addresses,
             services=reply.services,
             aliases=tuple(aliases),
-            ttl=min(ttls, default=0),
+            ttl=min(*ttls, self._limits.dns_ttl_max_seconds) if ttls else 0,
             authentic=authentic,
             server=server,
         )
