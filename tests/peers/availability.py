@@ -14,6 +14,7 @@ import subprocess
 import sys
 
 import msgspec
+
 from tests.peers import installs
 from tests.peers.namespace import enter_flags
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+
 from tests.peers.namespace import Namespace
 
 _SCRIPT = Path(__file__).parent / "scripts" / "request.py"

@@ -264,7 +264,7 @@ def test_behind_a_proxy_version_1_needs_the_certificate_that_peers_see(
     ours = Ours(internet, name, ip=ip, port=8008, outer=pair if told else None)
     assert old_believes(old, name, ours.key) is told
     fetched = fetch_v1(internet, name)
-    assert (fetched.exit, fetched.code) == ((0, "") if told else (1, "key-status"))
+    assert (fetched.exit, fetched.code) == ((0, "") if told else (1, "answer-unsupported"))
     ours.close()
     internet.end(nginx)
 

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from tests.peers.internet import Internet
 from tests.peers.synapse import Synapse
 
