@@ -75,6 +75,7 @@ async def fault_of(
         (Flaw.CN_ONLY, "tls-common-name-only"),
         (Flaw.CLIENT_ONLY, "tls-certificate-purpose"),
         (Flaw.EXPIRED_INTERMEDIATE, "tls-expired"),
+        (Flaw.WEAK_KEY, "tls-weak"),
     ],
 )
 async def test_web_pki_judges_each_kind_of_certificate(

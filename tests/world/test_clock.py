@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import NamedTuple
 
 import pytest
 import uvloop
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ranvier.world.clock import NEW_YEAR_2026, VirtualClock
 
@@ -230,3 +233,57 @@ async def test_a_thousand_sleepers_wake_in_order(clock: VirtualClock) -> None:
     await asyncio.gather(*(sleeper((each * 7919) % 1000 + 1) for each in range(1000)))
     assert woken == sorted(woken)
     assert clock.tick() == 1000
+
+
+class _Job(NamedTuple):
+    """A sleep within a limit, begun after a delay; all in whole and odd halves, so no ties."""
+
+    delay: int
+    work: int
+    limit: float
+
+    @property
+    def ends(self) -> float:
+        return self.delay + min(self.work, self.limit)
+
+    async def run(self, clock: VirtualClock) -> tuple[str, float]:
+        await clock.sleep(self.delay)
+        try:
+            async with clock.timeout(self.limit):
+                await clock.sleep(self.work)
+        except TimeoutError:
+            return "late", clock.tick()
+        return "done", clock.tick()
+
+
+_JOBS = st.lists(
+    st.builds(
+        _Job,
+        delay=st.integers(0, 10_000),
+        work=st.integers(0, 10_000),
+        limit=st.integers(0, 10_000).map(lambda whole: whole + 0.5),
+    ),
+    max_size=12,
+)
+
+
+@given(_JOBS, st.integers(0, 20_000))
+def test_any_set_of_jobs_ends_as_arithmetic_says(jobs: list[_Job], given_up: int) -> None:
+    clock = VirtualClock()
+
+    async def all_of_them() -> list[tuple[str, float]]:
+        tasks = [asyncio.create_task(job.run(clock)) for job in jobs]
+        await clock.sleep(given_up + 0.25)
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        return [each if isinstance(each, tuple) else ("cancelled", 0.0) for each in ended]
+
+    expected = [
+        ("cancelled", 0.0)
+        if job.ends > given_up + 0.25
+        else ("done" if job.work < job.limit else "late", job.ends)
+        for job in jobs
+    ]
+    assert asyncio.run(all_of_them()) == expected
+    assert clock.tick() == given_up + 0.25

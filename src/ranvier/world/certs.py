@@ -14,15 +14,19 @@ import random
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import cache
+from typing import TypeAlias
 
 import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ranvier.limits import Ms
 from ranvier.protocol.certificates import Certificates
+
+_Key: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 _LIFE = timedelta(days=90)
 _AUTHORITY_LIFE = timedelta(days=3650)
@@ -50,6 +54,8 @@ class Flaw(StrEnum):
     CLIENT_ONLY = "client-only"
     """Extended key usage clientAuth without serverAuth."""
     EXPIRED_INTERMEDIATE = "expired-intermediate"
+    WEAK_KEY = "weak-key"
+    """RSA with 1024 bits. Its key is new in each process, whatever the seed."""
 
 
 class Credential(msgspec.Struct, frozen=True):
@@ -81,7 +87,7 @@ def to_pem(der: bytes) -> bytes:
 
 class _Signer(msgspec.Struct, frozen=True):
     name: x509.Name
-    key: ec.EllipticCurvePrivateKey
+    key: _Key
     der: bytes
 
 
@@ -119,7 +125,7 @@ class Authority:
         moment = self._now if now is None else datetime.fromtimestamp(now / 1000, UTC)
         if flaw is Flaw.UNKNOWN_AUTHORITY:
             return self._unknown().issue(*names, now=now)
-        key = self._new_key()
+        key = _weak_key() if flaw is Flaw.WEAK_KEY else self._new_key()
         signer = self._signer(flaw, names, key)
         builder = _builder(_subject(names[0]), signer.name, key, self._serial())
         builder = _valid(builder, *_leaf_life(moment, flaw))
@@ -134,9 +140,7 @@ class Authority:
         leaf = _der(_identified(builder, key, signer.key).sign(signing_key, hashes.SHA256()))
         return Credential(self._chain(leaf, signer, flaw), _key_pem(key))
 
-    def _signer(
-        self, flaw: Flaw | None, names: Sequence[str], key: ec.EllipticCurvePrivateKey
-    ) -> _Signer:
+    def _signer(self, flaw: Flaw | None, names: Sequence[str], key: _Key) -> _Signer:
         if flaw is Flaw.SELF_SIGNED:
             return _Signer(_subject(names[0]), key, b"")
         if flaw is Flaw.EXPIRED_INTERMEDIATE:
@@ -175,12 +179,17 @@ class Authority:
         return self._random.getrandbits(120) | 1
 
 
+@cache
+def _weak_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(65537, 1024)  # noqa: S505 - to be refused
+
+
 def _subject(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text[:64])])
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, serial: int
+    subject: x509.Name, issuer: x509.Name, key: _Key, serial: int
 ) -> x509.CertificateBuilder:
     return x509.CertificateBuilder(
         issuer_name=issuer, subject_name=subject, public_key=key.public_key(), serial_number=serial
@@ -195,8 +204,8 @@ def _valid(
 
 def _identified(
     builder: x509.CertificateBuilder,
-    key: ec.EllipticCurvePrivateKey,
-    issuer: ec.EllipticCurvePrivateKey,
+    key: _Key,
+    issuer: _Key,
 ) -> x509.CertificateBuilder:
     own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     other = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key())
@@ -242,7 +251,7 @@ def _der(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.DER)
 
 
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def _key_pem(key: _Key) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
