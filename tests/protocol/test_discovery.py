@@ -161,6 +161,14 @@ def test_only_the_deprecated_srv_name_is_ever_expected_and_only_beside_the_other
     assert machine.send(NO_RECORD) == LookupSrv("3.4", "_matrix._tcp.matrix.example.net")
 
 
+@pytest.mark.req("DISC-13")
+def test_delegation_changes_the_routes_and_never_the_name() -> None:
+    file = WellKnownFound(delegated="matrix.example.net:443")
+    discovery = drive(discover_current(ServerName("Example.org")), script(file))
+    assert discovery.server_name == "Example.org"
+    assert discovery.routes[0].host_header == "matrix.example.net:443"
+
+
 @pytest.mark.req("WK-13")
 def test_a_valid_well_known_file_notes_what_it_puts_out_of_use() -> None:
     discovery = drive(

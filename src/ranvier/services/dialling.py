@@ -69,9 +69,10 @@ class _Race(Generic[C]):
         self._stagger = limits.stagger_seconds
         self._left = limits.attempts_per_request
         self._due = True
+        self._due_at: float | None = None
+        """The tick at which the next attempt is due, if nothing happens before."""
         self._attempts: dict[asyncio.Future[Link], C] = {}
         self._next: asyncio.Future[C | None] | None = None
-        self._timer: asyncio.Future[None] | None = None
         self._faults: list[NetworkFault] = []
         self._won: tuple[C, Link] | None = None
         self._reason = ""
@@ -80,14 +81,12 @@ class _Race(Generic[C]):
         """The race itself."""
         while self._won is None:
             if self._due and self._next is None and self._left > 0:
-                self._due = False
+                self._due, self._due_at = False, None
                 self._next = asyncio.ensure_future(anext(self._candidates, None))
             under_way = self._under_way()
             if not under_way:
                 break
-            timer = [] if self._timer is None else [self._timer]
-            done, _ = await asyncio.wait([*under_way, *timer], return_when=asyncio.FIRST_COMPLETED)
-            self._look(done)
+            self._look(await self._ended_of(under_way))
         self._reason = NOT_NEEDED
         return Raced(self._won, tuple(self._faults))
 
@@ -95,12 +94,21 @@ class _Race(Generic[C]):
         following = [] if self._next is None else [self._next]
         return [*self._attempts, *following]
 
+    async def _ended_of(self, under_way: list[asyncio.Future[Any]]) -> set[asyncio.Future[Any]]:
+        """What has ended, as soon as something has; nothing, when the next one is due."""
+        if self._due_at is None:
+            return (await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED))[0]
+        try:
+            async with self._clock.timeout(self._due_at - self._clock.tick()):
+                return (await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED))[0]
+        except TimeoutError:
+            self._due, self._due_at = True, None
+            return set()
+
     def _look(self, done: set[asyncio.Future[Any]]) -> None:
         for attempt in [each for each in self._attempts if each in done]:
             if self._won is None:
                 self._judge(attempt)
-        if self._won is None and self._timer in done:
-            self._timer, self._due = None, True
         if self._won is None and self._next is not None and self._next in done:
             self._start(self._next.result())
 
@@ -111,27 +119,19 @@ class _Race(Generic[C]):
             self._won = candidate, attempt.result()
         except NetworkFault as fault:
             self._faults.append(fault)
-            self._due = True
-            self._stop_timer()
+            self._due, self._due_at = True, None
 
     def _start(self, candidate: C | None) -> None:
-        self._next, self._due = None, False
+        self._next = None
         if candidate is None:
             self._left = 0
             return
         self._left -= 1
         self._attempts[asyncio.ensure_future(self._dial(candidate))] = candidate
-        self._stop_timer()
-        self._timer = asyncio.ensure_future(self._clock.sleep(self._stagger))
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._due, self._due_at = False, self._clock.tick() + self._stagger
 
     async def end(self) -> None:
         """Give up whatever is still under way, and close what was won too late."""
-        self._stop_timer()
         rest = self._under_way()
         for task in rest:
             task.cancel(self._reason)
