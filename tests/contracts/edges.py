@@ -28,7 +28,8 @@ from tests.rigs.tls import Peer, TlsListener, http
 Serve = Callable[[str], HttpResponse | Fault]
 """A handler: target to answer."""
 
-LIMITS = Limits(connect_seconds=0.4)
+PATIENT = Limits()
+IMPATIENT = Limits(connect_seconds=0.4)
 
 
 def fine(target: str) -> HttpResponse:
@@ -67,7 +68,7 @@ class Edge(Protocol):
     authority: Authority
     clock: Clock
 
-    def wire(self, policy: AddressPolicy | None = None, limits: Limits = LIMITS) -> Wire: ...
+    def wire(self, policy: AddressPolicy | None = None, limits: Limits = PATIENT) -> Wire: ...
 
     def stand(
         self,
@@ -112,15 +113,15 @@ class WorldStand(msgspec.Struct):
 
 
 class WorldEdge:
-    """In memory. ``wire`` may be asked for once with another policy: the world has one."""
+    """In memory. The world has one wire, always impatient: its time is virtual."""
 
     def __init__(self) -> None:
-        self.world = World(limits=LIMITS)
+        self.world = World(limits=IMPATIENT)
         self.authority = self.world.authority
         self.clock: Clock = self.world.clock
         self._ports = iter(range(1024, 65536))
 
-    def wire(self, policy: AddressPolicy | None = None, limits: Limits = LIMITS) -> Wire:
+    def wire(self, policy: AddressPolicy | None = None, limits: Limits = PATIENT) -> Wire:
         self.world.wire.policy = policy or AddressPolicy(allow_private=True)
         return self.world.wire
 
@@ -195,7 +196,7 @@ class NetEdge:
         self._ca_file = scratch / "ca.pem"
         self._ca_file.write_bytes(self.authority.root_pem)
 
-    def wire(self, policy: AddressPolicy | None = None, limits: Limits = LIMITS) -> Wire:
+    def wire(self, policy: AddressPolicy | None = None, limits: Limits = PATIENT) -> Wire:
         policy = policy or AddressPolicy(allow_private=True)
         return NetWire(self.clock, limits, policy, str(self._ca_file))
 

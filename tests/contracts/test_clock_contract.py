@@ -22,7 +22,7 @@ class Case(msgspec.Struct, frozen=True):
 
 CASES: dict[str, Callable[[], Case]] = {
     "world": lambda: Case(VirtualClock(), 1000.0),
-    "net": lambda: Case(SystemClock(), 0.03),
+    "net": lambda: Case(SystemClock(), 0.05),
 }
 
 

@@ -20,7 +20,7 @@ from ranvier.world import DnsSays, World
 from tests.rigs.dns import DnsRig, Name, Query, Trouble
 
 A, AAAA, SRV, CNAME = RecordKind.A, RecordKind.AAAA, RecordKind.SRV, RecordKind.CNAME
-LIMITS = Limits(dns_seconds=0.15, dns_tries=2, records_per_answer=40)
+LIMITS = Limits(dns_seconds=0.5, dns_tries=2, records_per_answer=40)
 
 Entry = Name | DnsSays | list[Name | DnsSays]
 Zone = Mapping[str, Entry]
@@ -48,7 +48,7 @@ ZONE: Zone = {
     "silent.test": DnsSays.SILENT,
     "garbage.test": DnsSays.GARBAGE,
     "late.test": Name(a=["10.0.0.1"], delay=0.05),
-    "too-late.test": Name(a=["10.0.0.1"], delay=0.6),
+    "too-late.test": Name(a=["10.0.0.1"], delay=1.2),
     "crowd.test": Name(a=[f"10.0.1.{each}" for each in range(40)]),
     "mob.test": Name(a=[f"10.0.1.{each}" for each in range(41)]),
     "rebound.test": [Name(a=["10.0.0.1"]), Name(a=["127.0.0.1"])],

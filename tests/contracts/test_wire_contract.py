@@ -25,13 +25,14 @@ from ranvier.protocol.certificates import fingerprint
 from ranvier.protocol.names import TlsName
 from ranvier.protocol.trust import FirstContact, Pinned, Trust, WebPki
 from ranvier.world import Credential, Fault, Flaw
-from tests.contracts.edges import Edge, NetEdge, Stand, WorldEdge
+from tests.contracts.edges import IMPATIENT, PATIENT, Edge, NetEdge, Stand, WorldEdge
 
 NAME = TlsName("a.test")
 IP_NAME = TlsName("127.0.0.1", is_ip=True)
 TRUSTS: list[Trust] = [WebPki(), Pinned(frozenset()), FirstContact()]
 GET = HttpRequest(method="GET", target="/", host="a.test")
-LIMITS = ExchangeLimits(seconds=0.5, body_bytes=100_000)
+LIMITS = ExchangeLimits(seconds=10, body_bytes=100_000)
+IMPATIENT_LIMITS = ExchangeLimits(seconds=0.5, body_bytes=100_000)
 
 
 @pytest.fixture(params=["world", "net"])
@@ -270,15 +271,16 @@ async def test_each_way_not_to_connect_has_its_code(
     edge: Edge, fault: Fault, kind: type[NetworkFault], code: str
 ) -> None:
     stand = edge.stand(edge.authority.issue("a.test"), fault=fault)
+    wire = edge.wire(limits=IMPATIENT if kind is TimedOut else PATIENT)
     began = edge.clock.tick()
     for trust in TRUSTS:
         with pytest.raises(kind) as raised:
-            await edge.wire().dial(stand.address, NAME, trust)
+            await wire.dial(stand.address, NAME, trust)
         assert raised.value.code == code
     with pytest.raises(kind) as raised:
-        await edge.wire().look(stand.address, NAME)
+        await wire.look(stand.address, NAME)
     assert raised.value.code == code
-    assert edge.clock.tick() - began < 4 * 0.4 + 2
+    assert edge.clock.tick() - began < 4 * IMPATIENT.connect_seconds + 5
 
 
 async def test_facts_say_what_is_known_of_a_connection(edge: Edge) -> None:
@@ -440,7 +442,7 @@ async def test_a_closed_link_takes_no_request_and_may_be_closed_again(edge: Edge
 async def test_one_exchange_at_a_time(edge: Edge) -> None:
     stand = edge.stand(edge.authority.issue("a.test"), lambda target: Fault.HANGS)
     link = await edge.wire().dial(stand.address, NAME, WebPki())
-    first = asyncio.create_task(link.exchange(GET, LIMITS))
+    first = asyncio.create_task(link.exchange(GET, IMPATIENT_LIMITS))
     await asyncio.sleep(0)
     assert not link.reusable
     with pytest.raises(ConnectionLost) as raised:
@@ -471,8 +473,9 @@ async def test_each_bad_answer_has_its_code_and_ends_the_link(
 ) -> None:
     stand = edge.stand(edge.authority.issue("a.test"), lambda target: fault)
     link = await edge.wire().dial(stand.address, NAME, WebPki())
+    limits = IMPATIENT_LIMITS if kind is TimedOut else LIMITS
     with pytest.raises(kind) as raised:
-        await link.exchange(GET, LIMITS)
+        await link.exchange(GET, limits)
     assert raised.value.code == code
     assert not link.reusable
     await link.close()
