@@ -29,7 +29,9 @@ from ranvier.trail import Recorder
 from ranvier.world import DnsSays, Fault, Flaw, World
 from ranvier.world.certs import Credential
 
+PORTS = (0, 98, 98, 8448, 8448)
 HOSTS = ("example.org", "m.test", "one.test", "two.test")
+TARGETS = (*HOSTS, *HOSTS, ".", "10.0.0.1")
 IPS = ("10.0.0.1", "10.0.0.2", "10.0.0.3", "fd00::1", "fd00::2", "127.0.0.1", "::1")
 NAMES = ("example.org", "m.test", "example.org:8448", "10.0.0.2", "[fd00::1]:443", "127.1")
 BODIES = (
@@ -58,41 +60,42 @@ class Chaos:
         ]
         for host in HOSTS:
             self.name(host)
+        good = self.certificates[:1] * 8
         for ip in IPS:
             for port in (443, 8448, 98):
-                self.place(ip, port, self.chance.choice(self.certificates))
+                self.place(ip, port, self.chance.choice(self.certificates * 2 + good))
 
     def name(self, host: str) -> None:
         chance, dns = self.chance, self.world.dns
-        dns.set(host, *chance.sample(IPS, chance.randrange(4)))
+        dns.set(host, *chance.sample(IPS, chance.choice((0, 2, 3, 5))))
         self.trouble(host, chance.choice([RecordKind.A, RecordKind.AAAA, None]))
         for prefix in ("_matrix-fed._tcp.", "_matrix._tcp."):
             records = [
-                (chance.randrange(2), chance.randrange(3), chance.choice((0, 98, 8448)), target)
-                for target in chance.sample((*HOSTS, ".", "10.0.0.1"), chance.randrange(3))
+                (chance.randrange(2), chance.randrange(3), chance.choice(PORTS), target)
+                for target in chance.sample(TARGETS, chance.choice((0, 0, 1, 3)))
             ]
             dns.set(prefix + host, *records)
             self.trouble(prefix + host, RecordKind.SRV)
 
     def trouble(self, name: str, kind: RecordKind | None) -> None:
-        if self.chance.random() < 0.25:
+        if self.chance.random() < 0.1:
             self.world.dns.says(name, self.chance.choice(list(DnsSays)), kind)
-        if self.chance.random() < 0.25:
+        if self.chance.random() < 0.15:
             self.world.dns.delays(name, self.chance.random() * 12, kind)
 
     def place(self, ip: str, port: int, certificate: Credential) -> None:
         chance = self.chance
-        if chance.random() < 0.3:
+        if chance.random() < 0.1:
             return
         host = self.world.host(ip, port, certificate=certificate, serves=self.serve)
-        host.fault = chance.choice(list(Fault)) if chance.random() < 0.4 else None
-        host.connect_seconds = chance.choice((0.0, 0.1, 0.3, 11.0))
+        host.fault = chance.choice(list(Fault)) if chance.random() < 0.25 else None
+        host.connect_seconds = chance.choice((0.0, 0.0, 0.1, 0.3, 11.0))
         host.handshake_seconds = chance.choice((0.0, 0.1, 0.3))
         host.loss = chance.choice((0.0, 0.3))
 
     async def serve(self, _request: HttpRequest) -> HttpResponse:
         chance = self.chance
-        if chance.random() < 0.4:
+        if chance.random() < 0.2:
             headers = (("location", chance.choice(LOCATIONS)),)
             return HttpResponse(status=302, headers=headers)
         return HttpResponse(status=chance.choice((200, 200, 404, 503)), body=chance.choice(BODIES))
@@ -124,3 +127,27 @@ async def test_every_attempt_ends_well_or_in_one_error_and_leaves_nothing_behind
     for request in world.wire.requests:
         assert request.raw.startswith((WELL_KNOWN, b"GET /x "))
     assert not [each for each in world.wire.attempts if each.address.ip in ("127.0.0.1", "::1")]
+
+
+@pytest.mark.req("SEC-06")
+@pytest.mark.parametrize("seed", range(30))
+async def test_whoever_leaves_at_any_moment_leaves_nothing_running(seed: int) -> None:
+    chaos, running = Chaos(seed), asyncio.all_tasks()
+    world = chaos.world
+    resolver = Resolver(world.dns, world.wire, world.clock, world.limits)
+    connector = Connector(resolver, world.wire, world.clock, world.limits)
+    for _ in range(6):
+        callers = [
+            asyncio.ensure_future(connector.connect(ServerName(name), trust=WebPki()))
+            for name in chaos.chance.choices(NAMES, k=3)
+        ]
+        for caller in callers:
+            await world.clock.sleep(chaos.chance.choice((0.0, 0.1, 0.4, 3.0)))
+            caller.cancel()
+        ends = await asyncio.gather(*callers, return_exceptions=True)
+        for end in ends:
+            if not isinstance(end, BaseException):
+                await end.link.close()
+            else:
+                assert isinstance(end, Unreachable | asyncio.CancelledError)
+        assert asyncio.all_tasks() == running
