@@ -11,6 +11,7 @@ needed); ``--check`` fails if the table in the tree is not the one it would writ
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import re
 import sys
@@ -21,6 +22,7 @@ ROWS = Path("docs/spec/requirements.toml")
 TABLE = Path("docs/spec/table.md")
 OUTCOMES = Path(".cache/requirements.json")
 
+ID = re.compile(r"[A-Z]+[0-9]*(?:-[0-9]+)?", re.ASCII)
 LEVELS = ("MUST", "SHOULD", "MAY", "FACT")
 STATUSES = ("yes", "partial", "later", "no")
 FIELDS = {"id", "clause", "level", "sentence", "status"}
@@ -65,14 +67,16 @@ def wrong_rows(rows: list[Row]) -> list[str]:
 
 
 def named_in_tests(root: Path) -> dict[str, str]:
-    """Row -> a file whose text names it in a ``req`` mark."""
+    """Row -> a file that names it in a ``req`` mark."""
     named: dict[str, str] = {}
     for path in sorted((root / "tests").rglob("*.py")):
         if path.parent.name == "plugins":  # the plugins' own tests make rows up
             continue
-        for marks in re.findall(r"mark\.req\(([^)]*)\)", path.read_text()):
-            for row in re.findall(r'"([A-Z0-9]+(?:-[0-9]+)?)"', marks):
-                named[row] = str(path.relative_to(root))
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("mark.req"):
+                for each in ast.walk(node):
+                    if isinstance(each, ast.Constant) and ID.fullmatch(str(each.value)):
+                        named[str(each.value)] = str(path.relative_to(root))
     return named
 
 

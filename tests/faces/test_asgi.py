@@ -91,6 +91,7 @@ async def test_ready_answers_and_the_application_give_the_same_bytes() -> None:
             assert sorted(ready.headers) == sorted(plain.headers)
 
 
+@pytest.mark.req("D4")
 async def test_version_1_without_a_known_certificate_is_off_and_the_log_says_why(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -101,6 +102,7 @@ async def test_version_1_without_a_known_certificate_is_off_and_the_log_says_why
     assert caplog.text.count("proxy_certificate") == 1
 
 
+@pytest.mark.req("D4")
 async def test_version_1_behind_a_proxy_is_for_the_proxys_certificate() -> None:
     ours = FederationApp(
         Identity(

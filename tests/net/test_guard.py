@@ -33,6 +33,7 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
     answer = json.dumps(
         {
             "raw": told["raw_target"].decode(),
+            "from": [*scope["client"], scope["scheme"]],
             "peer": told["peer_leaf"] is not None,
             "local": told["local_leaf"] is not None,
             "headers": [name.decode() for name, _ in scope["headers"]],
@@ -98,7 +99,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("sent", "status", "code"), BAD)
-@pytest.mark.req("API-05", "API-06", "API-08")
+@pytest.mark.req("API-05", "API-06", "API-08", "D19")
 async def test_a_bad_request_gets_its_json_answer_and_a_close(
     sent: bytes, status: int, code: str
 ) -> None:
@@ -119,10 +120,20 @@ async def test_a_bad_request_gets_its_json_answer_and_a_close(
         assert (await house.once(get(VERSION))).status == 200
 
 
+@pytest.mark.req("D18")
 @pytest.mark.parametrize("target", ["/x?", "/x", "/x#f", "//x", "http://us.test/x", "/%zz?a=%00"])
 async def test_the_raw_target_is_in_the_scope(target: str) -> None:
     async with listening(echo) as house:
         assert (await house.once(get(target))).json["raw"] == target
+
+
+@pytest.mark.req("D20")
+async def test_forwarded_addresses_are_not_believed() -> None:
+    lines = ("X-Forwarded-For: 8.8.8.8", "X-Forwarded-Proto: wss", "Forwarded: for=8.8.8.8")
+    async with listening(echo) as house:
+        ip, port, scheme = (await house.once(get("/x", *lines))).json["from"]
+        assert (ip, scheme) == ("127.0.0.1", "http")
+        assert port > 0
 
 
 async def test_the_scope_has_our_leaf_and_no_client_certificate() -> None:
@@ -159,6 +170,7 @@ async def test_a_connection_without_a_word_is_closed_in_silence() -> None:
         assert await caller.end() == b""
 
 
+@pytest.mark.req("D19")
 @pytest.mark.parametrize("half", [b"G", LINE, LINE + HOST, LINE + HOST + b"X: a"])
 async def test_half_a_head_is_timed_out(half: bytes) -> None:
     async with listening() as house, await house.call() as caller:
@@ -229,6 +241,7 @@ async def test_a_body_of_exactly_the_limit_is_taken() -> None:
         assert (await house.once(sent)).json["size"] == 100_000
 
 
+@pytest.mark.req("D19")
 async def test_a_kept_alive_connection_lasts_125_seconds() -> None:
     async with listening() as house, await house.call() as caller:
         for _ in range(2):

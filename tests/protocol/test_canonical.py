@@ -155,6 +155,7 @@ def test_an_interpreter_told_to_convert_fewer_digits_is_obeyed() -> None:
     refused("json-too-many-digits", encode_canonical_lenient, 10**641)
 
 
+@pytest.mark.req("API-07")
 @pytest.mark.parametrize(
     ("data", "code"),
     [

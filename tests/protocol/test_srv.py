@@ -95,7 +95,7 @@ def shares(records: tuple[SrvRecord, ...], draws: int = 1000) -> Counter[str]:
     return Counter(order_targets(records, chance.randrange)[0].target for _ in range(draws))
 
 
-@pytest.mark.req("SRV-01", "SEED-06", "REF14-16")
+@pytest.mark.req("SRV-01", "SEED-06", "REF14-16", "D32")
 @pytest.mark.parametrize(
     ("weights", "expected"),
     [

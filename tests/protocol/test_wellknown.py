@@ -125,7 +125,7 @@ def cache(*values: str) -> Headers:
     return tuple(("cache-control", value) for value in values)
 
 
-@pytest.mark.req("WK-08", "WK-09", "WK-11")
+@pytest.mark.req("WK-08", "WK-09", "WK-11", "D30")
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [
@@ -216,7 +216,7 @@ def test_a_redirect_to_an_address_has_no_name_to_indicate() -> None:
     assert place.tls_name.is_ip
 
 
-@pytest.mark.req("WK-02", "AMB-18", "SEC-05")
+@pytest.mark.req("WK-02", "AMB-18", "SEC-05", "D30")
 @pytest.mark.parametrize(
     ("location", "code"),
     [

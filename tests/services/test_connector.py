@@ -159,7 +159,7 @@ async def test_a_target_that_fails_gives_way_to_the_next_at_once(at: Setting, fa
     assert [code == "ok" for _, code in at.dials()] == [False, True]
 
 
-@pytest.mark.req("SRV-02", "SEED-07", "TLS-02", "TLS-09")
+@pytest.mark.req("SRV-02", "SEED-07", "TLS-02", "TLS-09", "D31", "SEED-17")
 @pytest.mark.parametrize(
     ("flaw", "code"),
     [
@@ -344,7 +344,7 @@ async def test_a_name_that_changes_its_address_between_two_answers_gains_nothing
     assert {each.address.ip for each in at.world.wire.attempts} == {"10.0.0.1"}
 
 
-@pytest.mark.req("SEC-05")
+@pytest.mark.req("SEC-05", "D29")
 async def test_a_delegation_to_an_inner_address_is_the_answer_without_fallback(
     at: Setting,
 ) -> None:
@@ -354,7 +354,7 @@ async def test_a_delegation_to_an_inner_address_is_the_answer_without_fallback(
     assert at.dials() == [("127.0.0.1:8448", "address-refused")]
 
 
-@pytest.mark.req("SEC-05", "WK-06")
+@pytest.mark.req("SEC-05", "WK-06", "D29")
 async def test_a_file_at_an_inner_address_is_no_file(at: Setting) -> None:
     await redirected(at, "https://inner.test/x")
     at.world.dns.address("inner.test", "127.0.0.1")

@@ -61,7 +61,7 @@ async def test_memory_answers_first_then_the_store_then_the_origin() -> None:
     assert len(peer.asked) == 2
 
 
-@pytest.mark.req("KEYF-14")
+@pytest.mark.req("KEYF-14", "D6")
 async def test_a_newer_direct_document_replaces_the_request_view_even_if_it_says_less() -> None:
     world = World()
     peer = Peer(world)
@@ -80,7 +80,7 @@ async def test_a_newer_direct_document_replaces_the_request_view_even_if_it_says
     assert KEY.key_id in {key_id for each in kept for key_id, _ in each.keys}, "events need it"
 
 
-@pytest.mark.req("KEYF-15")
+@pytest.mark.req("KEYF-15", "D8")
 async def test_a_known_key_id_with_other_bytes_is_an_alarm_and_requests_use_the_newest() -> None:
     world = World()
     peer = Peer(world)
@@ -169,7 +169,7 @@ async def test_an_answer_that_is_not_200_is_said_so() -> None:
     assert caught.value.code == "answer-unsupported"
 
 
-@pytest.mark.req("TLS-02", "SEC-20", "REF14-07")
+@pytest.mark.req("TLS-02", "SEC-20", "REF14-07", "D2")
 async def test_a_failed_version_2_or_certificate_never_leads_to_version_1() -> None:
     world = World()
     peer = Peer(world)
@@ -192,6 +192,7 @@ async def test_a_name_listed_as_of_2014_is_asked_for_version_1_over_a_judged_con
     assert fetched.lives_until == fetched.fetched_at + WEEK_MS
 
 
+@pytest.mark.req("D2")
 async def test_documents_of_another_rule_are_not_used() -> None:
     world = World()
     peer = Peer(world)

@@ -47,7 +47,7 @@ async def test_first_use_accepts_the_pair_and_says_so() -> None:
     assert pins.leaves == (fingerprint(peer.certificate.leaf),)
 
 
-@pytest.mark.req("SEED-18", "SEC-20")
+@pytest.mark.req("SEED-18", "SEC-20", "D1")
 async def test_only_the_key_document_is_ever_asked_before_judgement() -> None:
     world = World()
     Peer(world, seed=True)
@@ -57,6 +57,7 @@ async def test_only_the_key_document_is_ever_asked_before_judgement() -> None:
     assert b"authorization" not in received.raw.lower()
 
 
+@pytest.mark.req("D1")
 async def test_after_first_contact_only_the_accepted_leaf_is_dialled() -> None:
     world = World()
     peer = Peer(world, seed=True)
@@ -78,6 +79,7 @@ async def test_a_request_to_a_name_without_pins_fetches_its_keys_first() -> None
     assert await keyring(world).trust_for(name(), Recorder(world.clock.tick)) == WebPki()
 
 
+@pytest.mark.req("D1")
 async def test_a_certificate_is_renewed_if_an_accepted_key_vouches_for_it() -> None:
     world = World()
     peer = Peer(world, seed=True)
