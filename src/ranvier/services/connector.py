@@ -22,6 +22,7 @@ from ranvier.protocol.discovery import Discovery, Mode, Route
 from ranvier.protocol.names import ServerName
 from ranvier.protocol.trust import Trust
 from ranvier.services.dialling import Target, dial_recorded, race
+from ranvier.services.memory import Mark
 from ranvier.services.resolver import Resolver
 from ranvier.trail import Recorder
 
@@ -75,6 +76,7 @@ class Connector:
     async def _connect(
         self, name: ServerName, trust: Trust, mode: Mode, recorder: Recorder, fresh: bool
     ) -> Connection:
+        since = self._resolver.mark() if fresh else None
         resolution = await self._resolver.resolve(name, mode=mode, fresh=fresh, recorder=recorder)
         discovery = resolution.discovery
         if discovery.stopped is not None:
@@ -92,7 +94,7 @@ class Connector:
             return await dial_recorded(self._wire, target, recorder)
 
         raced = await race(
-            self._candidates(discovery, recorder, fresh),
+            self._candidates(discovery, recorder, since),
             dial,
             clock=self._clock,
             limits=self._limits,
@@ -103,11 +105,11 @@ class Connector:
         return Connection(link=link, route=route, discovery=discovery)
 
     async def _candidates(
-        self, discovery: Discovery, recorder: Recorder, fresh: bool
+        self, discovery: Discovery, recorder: Recorder, since: Mark | None
     ) -> AsyncGenerator[tuple[Route, Address], None]:
         """Every address of every route, in the order in which to try; looked up when due."""
         for route in self._resolver.ordered(discovery.routes):
-            addresses = self._resolver.addresses(route, recorder=recorder, fresh=fresh)
+            addresses = self._resolver.addresses(route, recorder=recorder, since=since)
             async with aclosing(addresses):
                 async for address in addresses:
                     yield route, address

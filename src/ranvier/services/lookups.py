@@ -21,7 +21,7 @@ from ranvier.protocol.addresses import Address
 from ranvier.protocol.records import DnsAnswer, Failed, RecordKind
 from ranvier.protocol.routes import Route
 from ranvier.protocol.text import shown
-from ranvier.services.memory import Got, Known, Memory, Worth
+from ranvier.services.memory import Got, Known, Mark, Marks, Memory, Worth
 from ranvier.services.steps import NOT_NEEDED, asking
 from ranvier.trail import Recorder
 
@@ -37,15 +37,19 @@ class Lookups:
     """DNS questions, each asked once at a time and remembered for as long as it holds."""
 
     def __init__(self, dns: Dns, clock: Clock, limits: Limits) -> None:
+        self.marks = Marks()
         self._dns = dns
         self._clock = clock
         self._limits = limits
         self._memory: Memory[tuple[str, RecordKind], DnsAnswer | Failed] = Memory(
-            clock, most=limits.cache_entries, longest=limits.dns_ttl_max_seconds
+            clock, self.marks, most=limits.cache_entries, longest=limits.dns_ttl_max_seconds
         )
 
-    async def lookup(self, name: str, kind: RecordKind, *, fresh: bool = False) -> DnsKnown:
-        """The answer, whatever it says; :class:`Failed` if nobody gave one."""
+    async def lookup(self, name: str, kind: RecordKind, *, since: Mark | None = None) -> DnsKnown:
+        """The answer, whatever it says; :class:`Failed` if nobody gave one.
+
+        ``since`` as in :meth:`Memory.ask`.
+        """
 
         async def work(failures: int) -> Got[DnsAnswer | Failed]:
             try:
@@ -56,7 +60,7 @@ class Lookups:
                 return self._failure(answer, failures)
             return self._answer(answer)
 
-        return await self._memory.ask((name.lower(), kind), work, fresh=fresh)
+        return await self._memory.ask((name.lower(), kind), work, since=since)
 
     def _answer(self, answer: DnsAnswer) -> Got[DnsAnswer | Failed]:
         if answer.addresses or answer.services:
@@ -71,7 +75,7 @@ class Lookups:
         return Got(answer=answer, seconds=seconds, worth=Worth.PASSING, problem=problem)
 
     async def addresses(
-        self, route: Route, *, recorder: Recorder, fresh: bool = False
+        self, route: Route, *, recorder: Recorder, since: Mark | None = None
     ) -> AsyncGenerator[Address, None]:
         """The route's addresses as they come, both families asked at once and taken in turn.
 
@@ -82,7 +86,7 @@ class Lookups:
             yield Address(route.connect, route.port)
             return
         asked = {
-            kind: asyncio.ensure_future(self._family(route, kind, recorder, fresh))
+            kind: asyncio.ensure_future(self._family(route, kind, recorder, since))
             for kind in route.families
         }
         given: set[str] = set()
@@ -127,13 +131,13 @@ class Lookups:
         return {preferred}
 
     async def _family(
-        self, route: Route, kind: RecordKind, recorder: Recorder, fresh: bool
+        self, route: Route, kind: RecordKind, recorder: Recorder, since: Mark | None
     ) -> tuple[str, ...]:
         host = route.connect
         with asking(
             recorder, "address", f"{kind} of {shown(host)}", number=route.step, clause=route.clause
         ) as asked:
-            known = await self.lookup(host, kind, fresh=fresh)
+            known = await self.lookup(host, kind, since=since)
             answer = known.answer
             asked.evidence.update(name=host, kind=str(kind), **source_evidence(known))
             if isinstance(answer, Failed):

@@ -6,7 +6,8 @@ One rule for DNS and the well-known file alike:
 * who asks while the same question is under way is given the same answer;
 * a *temporary* failure does not spoil a good answer: that one stands in, until
   it is ``longest`` seconds old (WK-11, SRV-05), and the question rests between tries;
-* ``fresh`` passes all this by, but what it learns is kept for the others.
+* who wants nothing older than ``since`` passes all this by, but what is learnt
+  for it is kept for the others.
 
 Lifetimes are measured on the monotonic clock. The least recently used is forgotten.
 """
@@ -16,7 +17,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Hashable
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NewType, TypeVar
 
 import msgspec
 
@@ -36,6 +37,22 @@ class Source(StrEnum):
     CACHE = "cache"
     STALE = "stale"
     """A good answer past its lifetime, because asking again has failed."""
+
+
+Mark = NewType("Mark", int)
+"""A moment in one process: what was asked after it can be told from what was asked before."""
+
+
+class Marks:
+    """Gives out moments; all memories of one resolver share it."""
+
+    def __init__(self) -> None:
+        self.latest = Mark(0)
+
+    def now(self) -> Mark:
+        """A new moment, after everything that has been asked so far."""
+        self.latest = Mark(self.latest + 1)
+        return self.latest
 
 
 class Worth(StrEnum):
@@ -74,6 +91,7 @@ class Known(msgspec.Struct, Generic[V], frozen=True, kw_only=True):
 
 class _Entry(msgspec.Struct, Generic[V]):
     answer: V
+    asked: Mark
     until: float
     good_since: float | None
     """When the answer was asked, if it is a good one."""
@@ -84,39 +102,48 @@ class _Entry(msgspec.Struct, Generic[V]):
 class Memory(Generic[K, V]):
     """Answers by question. ``longest``: seconds from asking for which one may stand in."""
 
-    def __init__(self, clock: Clock, *, most: int, longest: int) -> None:
+    def __init__(self, clock: Clock, marks: Marks, *, most: int, longest: int) -> None:
         self._clock = clock
+        self._marks = marks
         self._most = most
         self._longest = longest
         self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()
-        self._under_way: InFlight[tuple[K, bool], Known[V]] = InFlight()
+        self._under_way: InFlight[tuple[K, Mark | None], Known[V]] = InFlight()
 
     async def ask(
-        self, key: K, work: Callable[[int], Coroutine[Any, Any, Got[V]]], *, fresh: bool = False
+        self,
+        key: K,
+        work: Callable[[int], Coroutine[Any, Any, Got[V]]],
+        *,
+        since: Mark | None = None,
     ) -> Known[V]:
         """The answer, remembered or new.
 
+        Answers asked before ``since`` do not count, nor do stand-ins.
         ``work`` is told how many times in a row asking has failed before.
         """
-        if not fresh:
-            remembered = self._remembered(key)
-            if remembered is not None:
-                return remembered
+        remembered = self._remembered(key, since)
+        if remembered is not None:
+            return remembered
 
         async def learn() -> Known[V]:
-            entry = self._entries.get(key)
+            entry, asked = self._entries.get(key), self._marks.latest
             got = await work(entry.failures if entry else 0)
-            return self._learnt(key, got, fresh)
+            known = self._learnt(key, got, asked)
+            covered = known.source is Source.STALE and since is not None
+            return _uncovered(got) if covered else known
 
-        known, joined = await self._under_way.join((key, fresh), learn)
+        known, joined = await self._under_way.join((key, since), learn)
         if joined and known.source is Source.ASKED:
             return msgspec.structs.replace(known, source=Source.JOINED)
         return known
 
-    def _remembered(self, key: K) -> Known[V] | None:
+    def _remembered(self, key: K, since: Mark | None) -> Known[V] | None:
         entry = self._entries.get(key)
         left = 0.0 if entry is None else entry.until - self._clock.tick()
         if entry is None or left <= 0:
+            return None
+        if since is not None and (entry.asked < since or entry.problem):
             return None
         self._entries.move_to_end(key)
         return Known(
@@ -126,28 +153,27 @@ class Memory(Generic[K, V]):
             problem=entry.problem,
         )
 
-    def _learnt(self, key: K, got: Got[V], fresh: bool) -> Known[V]:
-        now = self._clock.tick()
-        before = self._entries.pop(key, None)
+    def _learnt(self, key: K, got: Got[V], asked: Mark) -> Known[V]:
+        now, before = self._clock.tick(), self._entries.get(key)
+        if before is not None and before.asked > asked:
+            return _uncovered(got)  # Somebody asked later and was answered sooner.
         failed = got.worth in (Worth.BAD, Worth.PASSING)
         entry = _Entry(
             answer=got.answer,
+            asked=asked,
             until=now + got.seconds,
             good_since=now if got.worth is Worth.GOOD else None,
             failures=(before.failures if before else 0) + 1 if failed else 0,
         )
         covered = got.worth is Worth.PASSING and self._cover(entry, before, got.problem)
         self._entries[key] = entry
+        self._entries.move_to_end(key)
         while len(self._entries) > self._most:
             self._entries.popitem(last=False)
-        if covered and not fresh:
-            return Known(
-                answer=entry.answer,
-                source=Source.STALE,
-                seconds=int(entry.until - now),
-                problem=got.problem,
-            )
-        return Known(answer=got.answer, source=Source.ASKED, seconds=got.seconds)
+        if not covered:
+            return _uncovered(got)
+        seconds = int(entry.until - now)
+        return Known(answer=entry.answer, source=Source.STALE, seconds=seconds, problem=got.problem)
 
     def _cover(self, entry: _Entry[V], before: _Entry[V] | None, problem: str) -> bool:
         """Let the good answer of ``before`` stand in for a failure, if it is not too old."""
@@ -159,3 +185,7 @@ class Memory(Generic[K, V]):
         entry.answer, entry.good_since = before.answer, before.good_since
         entry.until, entry.problem = min(entry.until, latest), problem
         return True
+
+
+def _uncovered(got: Got[V]) -> Known[V]:
+    return Known(answer=got.answer, source=Source.ASKED, seconds=got.seconds)

@@ -25,7 +25,7 @@ from ranvier.protocol.srv import weighted_order
 from ranvier.protocol.text import shown
 from ranvier.protocol.wellknown import WellKnown, WellKnownFound
 from ranvier.services.lookups import Lookups
-from ranvier.services.memory import Known, Source
+from ranvier.services.memory import Known, Mark, Source
 from ranvier.services.srvsteps import SrvSteps, keep_evidence
 from ranvier.services.steps import asking
 from ranvier.services.wellknown import WellKnownFiles
@@ -66,8 +66,9 @@ class Resolver:
         """
         recorder = recorder or Recorder(self._clock.tick)
         seconds = self._limits.total_seconds
-        services = SrvSteps(self._lookups, self._clock, recorder, fresh)
-        driver = _Driver(self._files, services, recorder, fresh)
+        since = self.mark() if fresh else None
+        services = SrvSteps(self._lookups, self._clock, recorder, since)
+        driver = _Driver(self._files, services, recorder, since)
         try:
             async with self._clock.timeout(seconds):
                 discovery = await driver.drive(discover(name, mode, self._limits))
@@ -81,6 +82,10 @@ class Resolver:
         _note_end(recorder, discovery)
         return Resolution(discovery, recorder.trail, driver.all_remembered)
 
+    def mark(self) -> Mark:
+        """This moment: answers asked ``since`` then are fresh."""
+        return self._lookups.marks.now()
+
     def ordered(self, routes: Iterable[Route]) -> tuple[Route, ...]:
         """The order to try routes in, drawn anew at each call (D32)."""
         known = tuple(routes)
@@ -91,22 +96,22 @@ class Resolver:
         return int.from_bytes(self._clock.random_bytes(8)) % choices
 
     def addresses(
-        self, route: Route, *, recorder: Recorder, fresh: bool = False
+        self, route: Route, *, recorder: Recorder, since: Mark | None = None
     ) -> AsyncGenerator[Address, None]:
-        """The route's addresses as they come; see :meth:`Lookups.addresses`."""
-        return self._lookups.addresses(route, recorder=recorder, fresh=fresh)
+        """The route's addresses as they come; with ``since``, none learnt before that moment."""
+        return self._lookups.addresses(route, recorder=recorder, since=since)
 
 
 class _Driver:
     """Runs one machine once: answers its questions and records them."""
 
     def __init__(
-        self, files: WellKnownFiles, services: SrvSteps, recorder: Recorder, fresh: bool
+        self, files: WellKnownFiles, services: SrvSteps, recorder: Recorder, since: Mark | None
     ) -> None:
         self._files = files
         self._services = services
         self._recorder = recorder
-        self._fresh = fresh
+        self._since = since
         self._lifetimes: list[int] = []
         self._sources: set[Source] = set()
 
@@ -150,7 +155,7 @@ class _Driver:
             clause=clause_of(question.step),
         ) as asked:
             known = await self._files.fetch(
-                question.name, recorder=self._recorder, fresh=self._fresh
+                question.name, recorder=self._recorder, since=self._since
             )
             keep_evidence(asked, question, known)
             if isinstance(known.answer, WellKnownFound):

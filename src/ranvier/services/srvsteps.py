@@ -15,7 +15,7 @@ from ranvier.protocol.routes import clause_of
 from ranvier.protocol.srv import NoService, NotOffered, SrvTargets, judge_srv
 from ranvier.protocol.text import shown
 from ranvier.services.lookups import DnsKnown, Lookups, source_evidence
-from ranvier.services.memory import Known
+from ranvier.services.memory import Known, Mark
 from ranvier.services.steps import NOT_NEEDED, asking
 from ranvier.trail import Asked, Outcome, Recorder
 
@@ -32,10 +32,12 @@ def keep_evidence(asked: Asked, question: Question[Any], known: Known[Any]) -> N
 class SrvSteps:
     """Asks and records the SRV questions of one resolution."""
 
-    def __init__(self, lookups: Lookups, clock: Clock, recorder: Recorder, fresh: bool) -> None:
+    def __init__(
+        self, lookups: Lookups, clock: Clock, recorder: Recorder, since: Mark | None
+    ) -> None:
         self._lookups = lookups
         self._recorder = recorder
-        self._fresh = fresh
+        self._since = since
         self._expected: list[LookupSrv] = []
         self._ahead: dict[LookupSrv, _Ahead] = {}
         self.tick = clock.tick
@@ -63,7 +65,7 @@ class SrvSteps:
 
     async def lookup(self, question: LookupSrv) -> DnsKnown:
         """Ask, without a word in the trail."""
-        return await self._lookups.lookup(question.name, RecordKind.SRV, fresh=self._fresh)
+        return await self._lookups.lookup(question.name, RecordKind.SRV, since=self._since)
 
     def asking(self, question: LookupSrv) -> AbstractContextManager[Asked]:
         """The step around one question."""

@@ -34,7 +34,7 @@ from ranvier.protocol.wellknown import (
 )
 from ranvier.services.dialling import Target, dial_recorded, race
 from ranvier.services.lookups import Lookups
-from ranvier.services.memory import Got, Known, Memory, Worth
+from ranvier.services.memory import Got, Known, Mark, Memory, Worth
 from ranvier.trail import Recorder
 
 _STEP = "3"
@@ -51,16 +51,19 @@ class WellKnownFiles:
         self._clock = clock
         self._limits = limits
         self._memory: Memory[str, WellKnown] = Memory(
-            clock, most=limits.cache_entries, longest=limits.wellknown_max_seconds
+            clock,
+            lookups.marks,
+            most=limits.cache_entries,
+            longest=limits.wellknown_max_seconds,
         )
 
     async def fetch(
-        self, host: str, *, recorder: Recorder, fresh: bool = False
+        self, host: str, *, recorder: Recorder, since: Mark | None = None
     ) -> Known[WellKnown]:
         """What the file of ``host`` says, remembered as its headers allow (WK-07 to WK-12)."""
 
         async def work(failures: int) -> Got[WellKnown]:
-            verdict, headers = await self._fetched(host, recorder, fresh)
+            verdict, headers = await self._fetched(host, recorder, since)
             found = isinstance(verdict, WellKnownFound)
             seconds = lifetime(headers, self._clock.now(), found, self._limits, failures=failures)
             verdict = msgspec.structs.replace(verdict, seconds=seconds)
@@ -69,15 +72,15 @@ class WellKnownFiles:
             worth = Worth.PASSING if verdict.temporary else Worth.BAD
             return Got(answer=verdict, seconds=seconds, worth=worth, problem=verdict.reason)
 
-        return await self._memory.ask(host.lower(), work, fresh=fresh)
+        return await self._memory.ask(host.lower(), work, since=since)
 
     async def _fetched(
-        self, host: str, recorder: Recorder, fresh: bool
+        self, host: str, recorder: Recorder, since: Mark | None
     ) -> tuple[WellKnown, Headers]:
         seconds = self._limits.wellknown_seconds
         try:
             async with self._clock.timeout(seconds):
-                response = await self._follow(host, recorder, fresh)
+                response = await self._follow(host, recorder, since)
         except TimeoutError:
             return _failed("well-known-timeout", f"no answer within {seconds:g} s"), ()
         except Malformed as error:
@@ -89,7 +92,7 @@ class WellKnownFiles:
         verdict = examine_well_known(response.status, response.headers, response.body, self._limits)
         return verdict, response.headers
 
-    async def _follow(self, host: str, recorder: Recorder, fresh: bool) -> HttpResponse:
+    async def _follow(self, host: str, recorder: Recorder, since: Mark | None) -> HttpResponse:
         """The last answer of a chain of redirects.
 
         Raises: Malformed (a redirect that we do not follow), NetworkFault.
@@ -97,7 +100,7 @@ class WellKnownFiles:
         place = well_known_place(host)
         seen = [place]
         while True:
-            response = await self._get(place, recorder, fresh)
+            response = await self._get(place, recorder, since)
             location = response.header("location")
             if response.status not in REDIRECTS or location is None:
                 return response
@@ -114,8 +117,8 @@ class WellKnownFiles:
                 )
             seen.append(place)
 
-    async def _get(self, place: Place, recorder: Recorder, fresh: bool) -> HttpResponse:
-        link = await self._connect(place, recorder, fresh)
+    async def _get(self, place: Place, recorder: Recorder, since: Mark | None) -> HttpResponse:
+        link = await self._connect(place, recorder, since)
         limits = self._limits
         try:
             with recorder.asking(
@@ -143,7 +146,7 @@ class WellKnownFiles:
             await link.close()
         return response
 
-    async def _connect(self, place: Place, recorder: Recorder, fresh: bool) -> Link:
+    async def _connect(self, place: Place, recorder: Recorder, since: Mark | None) -> Link:
         """Raises: the last attempt's fault; ConnectFault if there was no address."""
 
         async def dial(address: Address) -> Link:
@@ -156,7 +159,7 @@ class WellKnownFiles:
             )
             return await dial_recorded(self._wire, target, recorder)
 
-        addresses = self._addresses(place, recorder, fresh)
+        addresses = self._addresses(place, recorder, since)
         raced = await race(addresses, dial, clock=self._clock, limits=self._limits)
         if raced.won is not None:
             return raced.won[1]
@@ -167,7 +170,7 @@ class WellKnownFiles:
         )
 
     def _addresses(
-        self, place: Place, recorder: Recorder, fresh: bool
+        self, place: Place, recorder: Recorder, since: Mark | None
     ) -> AsyncGenerator[Address, None]:
         route = Route(
             step=_STEP,
@@ -178,7 +181,7 @@ class WellKnownFiles:
             clause=CLAUSE,
             is_ip=place.is_ip,
         )
-        return self._lookups.addresses(route, recorder=recorder, fresh=fresh)
+        return self._lookups.addresses(route, recorder=recorder, since=since)
 
 
 def _failed(code: str, reason: str, *, temporary: bool = True) -> WellKnownInvalid:
