@@ -90,6 +90,7 @@ async def test_a_known_key_id_with_other_bytes_is_an_alarm_and_requests_use_the_
     peer.keys = (changed,)
     fetched = await ring.fetch(name(), fresh=True)
     assert [each.id for each in fetched.alarms] == ["key-bytes-changed"]
+    assert fetched.trail.of("key-document")[0].answer.startswith("yes, but not all is well")
     assert fetched.outcomes[0].key == changed.verify_key
     kept = (await world.store.keys.load([NAME]))[NAME]
     assert {key for each in kept for _, key in each.keys} == {

@@ -64,12 +64,17 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
                 known_keys=known_keys or None,
                 peer_certificate=peer_certificate,
             )
-            asked.answered("every condition held", conditions=msgspec.to_builtins(conditions))
+            asked.answered(_summary(conditions), conditions=msgspec.to_builtins(conditions))
             try:
                 insist(conditions)
             except NotValid as error:
                 raise PeerFault(error.code, error.message, clause=error.clause) from None
         return cls(document=document, conditions=conditions, fetched_at=now, entered=entered)
+
+
+def _summary(conditions: tuple[Condition, ...]) -> str:
+    failed = sum(each.failed for each in conditions)
+    return f"yes, but not all is well ({failed})" if failed else "every condition held"
 
 
 async def ask_for_document(
