@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,6 +27,12 @@ class Serving:
     def name(self) -> str:
         """The server name it runs as."""
         return next(line.split()[0] for line in self.said if " serves on " in line)
+
+    @property
+    def fingerprint(self) -> str:
+        """The SHA-256 of its certificate, as hex."""
+        pem = (self.data / "tls.crt").read_text()
+        return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
 
     @property
     def certificate(self) -> str:

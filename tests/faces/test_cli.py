@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,6 +80,27 @@ def test_keys_and_certificate_are_kept_from_one_start_to_the_next(tmp_path: Path
     assert (tmp_path / "signing.key").stat().st_mode & 0o077 == 0
 
 
+def test_the_name_follows_a_chosen_port(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    one = start(tmp_path, "--port", str(port))
+    assert stop(one) == 0
+    assert one.said[0].startswith(f"localhost:{port} serves on https://127.0.0.1:{port} ")
+
+
+def test_behind_a_proxy_the_command_to_try_needs_no_ca(tmp_path: Path) -> None:
+    config = tmp_path / "ranvier.toml"
+    config.write_text(
+        'server_name = "example.org"\n[listen]\nhost = "127.0.0.1"\nport = 0\ntls = false\n'
+    )
+    one = start(tmp_path, "--config", str(config))
+    assert stop(one) == 0
+    first, second, third = one.said
+    assert first.startswith("example.org serves on http://127.0.0.1:")
+    assert second.endswith("(no version 1 without listen.proxy_certificate)")
+    assert third == "  try   ./dev run keys fetch example.org --allow-private"
+
+
 def test_a_chosen_port_that_is_busy_is_one_clear_line(printed: Printed, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -117,7 +137,8 @@ def test_the_rule_of_2014_is_asked_for_and_marked(serving: Serving, printed: Pri
     words = ["keys", "fetch", serving.name, "--allow-private"]
     assert run([*words, "--trust", "published-certificate"]) == 0
     out = printed.readouterr().out
-    assert "published-certificate, by first use" in out
+    assert "trusted by first use (published-certificate)" in out
+    assert f"sha256:{serving.fingerprint}" in out
     assert "GET https://localhost" in out
     assert "/_matrix/key/v1" in out
 
@@ -133,8 +154,8 @@ def test_a_pin_lets_in_the_one_certificate_only(serving: Serving, printed: Print
     words = ["keys", "fetch", serving.name, "--allow-private", "--json"]
     assert run([*words, "--trust", "published-certificate"]) == 0
     first = data_of(printed)
-    dial = next(step for step in first["trail"] if step["what"] == "dial")
-    pin = dial["evidence"]["certificate"]
+    pin = first["certificate_sha256"]
+    assert pin == serving.fingerprint
     assert run([*words, "--trust", f"sha256:{pin}"]) == 0
     assert data_of(printed)["entered"] == "configured certificate"
     assert run([*words, "--trust", f"sha256:{'0' * 64}"]) == 1
@@ -176,8 +197,10 @@ def test_resolve_of_an_explicit_port_asks_nobody(printed: Printed) -> None:
 def test_resolve_shows_what_must_be_true_where(dns: DnsRig, printed: Printed) -> None:
     assert run(["resolve", "private.example:8448", *asked_of(dns)]) == 0
     out = printed.readouterr().out
-    assert "connect to   127.0.0.9:8448  (step 2)" in out
-    assert "certificate for the name private.example" in out
+    assert "step 2: connect to private.example port 8448" in out
+    assert "  address      127.0.0.9:8448" in out
+    assert "  Host         private.example:8448" in out
+    assert "  certificate  for the name private.example" in out
 
 
 @pytest.mark.req("SEED-04", "ERR14-02")
@@ -277,12 +300,63 @@ def test_wrong_usage_is_one_line_and_exit_code_2(
     assert len(err.splitlines()) <= 2
 
 
-def test_help_and_version_are_good(printed: Printed) -> None:
+def test_help_lists_every_command_with_what_it_does(printed: Printed) -> None:
     assert run(["--version"]) == 0
+    printed.readouterr()
     assert run(["--help"]) == 0
     out = printed.readouterr().out
-    assert "resolve" in out
-    assert os.linesep in out
+    assert "resolve      Find a server" in out
+    assert "serve        Run a home server" in out
+    assert run(["keys", "--help"]) == 0
+    assert "fetch     Fetch and verify" in printed.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["resolve"], ["serve"], ["keys", "fetch"], ["keys", "generate"], ["keys", "show"]],
+)
+def test_the_help_of_a_command_fits_into_80_columns(
+    printed: Printed, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run([*words, "--help"]) == 0
+    out = printed.readouterr().out
+    assert f"Usage: ranvier {' '.join(words)}" in out
+    assert "[default: False]" not in out
+    assert max(len(line) for line in out.splitlines()) <= 80
+
+
+def test_wrong_usage_names_the_help_of_that_very_command(
+    printed: Printed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANVIER_COMMAND", "./dev run")
+    assert run(["keys", "fetch", "a.example", "--bogus"]) == 2
+    assert "  Try: ./dev run keys fetch --help" in printed.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["https://example.org", "@alice:example.org", "example.org/x"])
+def test_what_is_no_server_name_gets_told_what_one_is(printed: Printed, name: str) -> None:
+    assert run(["resolve", name]) == 2
+    assert "A server name is HOST or HOST:PORT" in printed.readouterr().err
+
+
+def test_what_was_our_own_doing_is_told_beside_a_good_answer(dns: DnsRig, printed: Printed) -> None:
+    assert run(["resolve", "private.example", *asked_of(dns)]) == 0
+    out, err = printed.readouterr()
+    assert "step 6: connect to private.example port 8448" in out
+    assert "again with --allow-private" in err
+
+
+def test_a_name_without_an_address_says_so(dns: DnsRig, printed: Printed) -> None:
+    assert run(["resolve", "gone.example:8448", *asked_of(dns)]) == 1
+    assert "  address      none found for gone.example" in printed.readouterr().out
+
+
+def test_a_name_that_leads_nowhere_says_why_once(printed: Printed) -> None:
+    assert run(["resolve", "127.1"]) == 1
+    out = printed.readouterr().out
+    assert "no way to 127.1: '127.1' is never looked up" in out
+    assert "note:" not in out
 
 
 def test_what_a_peer_says_never_reaches_the_terminal_raw(printed: Printed) -> None:

@@ -4,6 +4,9 @@ Exit codes: **0** good, **1** the answer is no, **2** wrong usage or wrong
 configuration, **3** we could not ask (our DNS does not answer, our own policy
 or disk is in the way). ``--json`` prints the same facts as data on standard
 output; what is said to people about failures goes to standard error.
+
+A command's module is loaded only when the command is used. Its help stands
+here, so that ``ranvier --help`` can list every command without loading any.
 """
 
 from __future__ import annotations
@@ -15,23 +18,70 @@ from cyclopts import App, CycloptsError
 
 from ranvier import __version__
 from ranvier.errors import RanvierError
-from ranvier.faces.outcome import USAGE, exit_code_of, say_error
+from ranvier.faces.outcome import USAGE, exit_code_of, our_command, say_error
 
 app = App(
     name="ranvier",
     version=__version__,
-    help="Matrix federation: discover, trust, publish. Every answer carries its trail.",
+    help="""Matrix federation: discover, trust, publish. Every answer carries its trail.
+
+    Exit codes: 0 good, 1 the answer is no, 2 wrong usage or configuration,
+    3 we could not ask.""",
     help_flags=["--help", "-h"],
     version_flags=["--version"],
 )
 keys = App(name="keys", help="Signing keys: other servers' and our own.")
 
-app.command("ranvier.faces.commands.resolve:resolve", name="resolve")
-app.command("ranvier.faces.commands.serve:serve", name="serve")
+app.command(
+    "ranvier.faces.commands.resolve:resolve",
+    name="resolve",
+    help="""Find a server: which step of the specification leads where.
+
+    Prints every question with its answer, then the addresses to connect to, the
+    Host header to send and the name that the certificate must be good for.
+    Nothing but the well-known file is fetched.
+
+    Exit code 0 if there is an address to connect to, 1 if not, 3 if nobody could
+    be asked.""",
+)
+app.command(
+    "ranvier.faces.commands.serve:serve",
+    name="serve",
+    help="""Run a home server's federation identity: its keys, its version.
+
+    Without --config it is localhost:8448, for this machine alone. A signing key
+    and a certificate are made at the first start and kept; if the port is busy,
+    the next free one is taken. Ctrl-C ends it.""",
+)
 app.command(keys)
-keys.command("ranvier.faces.commands.keys:fetch", name="fetch")
-keys.command("ranvier.faces.commands.ownkeys:generate", name="generate")
-keys.command("ranvier.faces.commands.ownkeys:show", name="show")
+keys.command(
+    "ranvier.faces.commands.keys:fetch",
+    name="fetch",
+    help="""Fetch and verify another server's signing keys.
+
+    Prints every question with its answer, then each key with a verdict: good for
+    requests now, or why not.
+
+    Exit code 0 if at least one key is good for requests now, 1 if not, 3 if
+    nobody could be asked.""",
+)
+keys.command(
+    "ranvier.faces.commands.ownkeys:generate",
+    name="generate",
+    help="""Make a new signing key, in Synapse's signing.key format.
+
+    Without --out the line is printed, private half and all. With it a new file is
+    made, readable by its owner only, and only the public half is printed. A file
+    that is there is never overwritten.""",
+)
+keys.command(
+    "ranvier.faces.commands.ownkeys:show",
+    name="show",
+    help="""Show the public halves of our own signing keys.
+
+    The first one signs requests. Without options it is the key of ./dev serve and
+    ranvier serve: ranvier-data/signing.key.""",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -50,7 +100,8 @@ def run(arguments: Sequence[str]) -> int:
         )
     except CycloptsError as error:
         print(f"ranvier: {_one_line(error)}", file=sys.stderr)
-        print("Try: ranvier --help", file=sys.stderr)
+        command = " ".join([our_command(), *(error.command_chain or ())])
+        print(f"  Try: {command} --help", file=sys.stderr)
         return USAGE
     except RanvierError as error:
         say_error(error)

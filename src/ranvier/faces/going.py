@@ -22,22 +22,26 @@ class Going:
     """Shared by every command that asks others."""
 
     config: Path | None = None
-    "Read ranvier.toml first; the options below win over it."
-    dns: Annotated[list[str], Parameter(negative="")] = field(default_factory=list)
-    "DNS server as IP or IP:port, instead of the system's. May be given again."
+    """Read this ranvier.toml first, and use its store; the options below win over it."""
+    dns: Annotated[list[str], Parameter(negative="", show_default=False)] = field(
+        default_factory=list
+    )
+    """DNS server as IP or IP:PORT, instead of the system's. May be given again."""
     ca: Path | None = None
-    "PEM file of authorities, instead of the system's."
+    """PEM file of the authorities to believe, instead of the system's."""
     mode: Literal["current", "2014"] | None = None
-    "How the name is found: by today's text, or by November 2014's."
+    """By which text NAME is found and asked: today's, or that of November 2014 (DNS alone,
+    key version 1). Without it: current, or what the configuration says of NAME."""
     trust: str | None = None
-    """web-pki (default), published-certificate (the rule of 2014, for this name only),
-    or what the name enters by: sha256:HEX of its certificate, or KEYID=BASE64 of its key."""
-    allow_private: Annotated[bool, Parameter(negative="")] = False
-    "Connect to private and loopback addresses too."
+    """web-pki (the default), published-certificate (the rule of 2014, for NAME alone, by
+    first use), or what NAME enters by under that rule: sha256:HEX of its certificate, or
+    KEYID=BASE64 of its verify key."""
+    allow_private: Annotated[bool, Parameter(negative="", show_default=False)] = False
+    """Connect to private and loopback addresses too."""
     timeout: float | None = None
-    "Seconds for one whole answer."
-    json: Annotated[bool, Parameter(negative="")] = False
-    "Print the same facts as JSON."
+    """Seconds for one whole answer, 60 if not given."""
+    json: Annotated[bool, Parameter(negative="", show_default=False)] = False
+    """Print the same facts as JSON."""
 
     def federation(self, name: str) -> Federation:
         """A federation that asks as these options say. Raises: BadConfiguration, Malformed."""

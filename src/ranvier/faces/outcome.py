@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Any
 
@@ -16,7 +17,7 @@ from ranvier.errors import (
     RanvierError,
     StoreFault,
 )
-from ranvier.faces.text import printable, render_trail
+from ranvier.faces.text import printable, render_trail, wrapped
 from ranvier.trail import Trail
 
 GOOD, NO, USAGE, COULD_NOT_ASK = 0, 1, 2, 3
@@ -31,11 +32,17 @@ COULD_NOT = {
 }
 """Codes of steps that say something about us, not about the server asked."""
 
+A_NAME = "A server name is HOST or HOST:PORT, without https://, path or @user."
+
 CURES = {
     "address-refused": "If you do mean to connect there: again with --allow-private.",
-    "tls-self-signed": "If you know this certificate: again with --ca FILE or --trust.",
-    "tls-unknown-authority": "If the authority is your own: again with --ca FILE.",
     "dns-silent": "If another DNS server should be asked: again with --dns IP[:PORT].",
+    "tls-name-mismatch": "Ask by a name that is in the certificate; or its owner needs another.",
+    "tls-pin-mismatch": "If its owner says that it was renewed: again with the new sha256:HEX.",
+    "tls-self-signed": "If you know this certificate: again with --ca FILE. If it is a server of"
+    " 2014: again with --trust published-certificate.",
+    "tls-unknown-authority": "If the authority is your own: again with --ca FILE.",
+    "tls-expired": "Only its owner can cure this, by renewing the certificate.",
 }
 """What the person at the terminal can do at once, by the code of a step or error."""
 
@@ -74,13 +81,43 @@ def print_json(data: Any) -> None:
     print(json.dumps(data, indent=2, sort_keys=False, ensure_ascii=True))
 
 
+def our_command() -> str:
+    """How the person at the terminal calls us."""
+    return os.environ.get("RANVIER_COMMAND", "ranvier")
+
+
 def say_error(error: RanvierError) -> None:
-    """The trail if there is one, then one line: what is wrong, and by which clause."""
-    if error.trail:
-        print(render_trail(error.trail), file=sys.stderr)
+    """The trail if there is one, then what is wrong, by which clause, and the cure."""
     clause = f" {error.clause}" if error.clause else ""
-    print(f"ranvier: {printable(error.message)} ({error.code}){clause}", file=sys.stderr)
-    codes = {error.code, *(step.code for step in error.trail.steps)}
-    for code, cure in CURES.items():
-        if code in codes:
-            print(f"  {cure}", file=sys.stderr)
+    said = f"ranvier: {printable(error.message)} ({error.code}){clause}"
+    if error.trail:
+        print(render_trail(error.trail), end="\n\n", file=sys.stderr)
+        said = "\n".join(wrapped(said))
+    print(said, file=sys.stderr)
+    if isinstance(error, Malformed) and error.code.startswith("name-"):
+        print(f"  {A_NAME}", file=sys.stderr)
+    _say_cures([error.code, *_codes(error.trail)])
+
+
+def say_own_doing(trail: Trail) -> None:
+    """What kept *us* from asking, though there is an answer, and what can be done about it."""
+    _say_cures([step.code for step in trail.steps if step.code in COULD_NOT])
+
+
+def _codes(trail: Trail) -> list[str]:
+    """The codes on the way to the server.
+
+    A fault on the way to a well-known file counts only if it is our own doing:
+    the text goes on without the file.
+    """
+    return [
+        step.code
+        for step in trail.steps
+        if step.code in COULD_NOT or not step.what.startswith("well-known")
+    ]
+
+
+def _say_cures(codes: list[str]) -> None:
+    """What the person at the terminal can do at once, each advice once."""
+    for cure in dict.fromkeys(CURES[each] for each in codes if each in CURES):
+        print("\n".join(wrapped(cure, first="  ")), file=sys.stderr)

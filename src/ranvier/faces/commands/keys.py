@@ -9,23 +9,25 @@ import msgspec
 from ranvier.errors import RanvierError
 from ranvier.faces.going import Going
 from ranvier.faces.outcome import GOOD, NO, error_as_data, exit_code_of, print_json
-from ranvier.faces.text import printable, render_trail, utc
+from ranvier.faces.text import printable, render_trail, utc, wrapped
 from ranvier.protocol.canonical import encode_base64
+from ranvier.protocol.certificates import fingerprint
 from ranvier.protocol.keylife import KeyOutcome, KeyVerdict
 from ranvier.services.keyring import KeyFetch
 from ranvier.services.trust import TrustMode
 
 PROVES_LITTLE = (
-    "published-certificate, by first use: this proves that the document came from whoever holds\n"
-    "  the certificate's private key, not who that is. Compare the fingerprint another way."
+    "trusted by first use (published-certificate): the document came from whoever holds"
+    " the private key of this certificate, and that may be anybody. Compare its"
+    " fingerprint another way; then ask with --trust and"
 )
 
 
-async def fetch(name: str, /, *, going: Going | None = None) -> int:
-    """Fetch and verify the signing keys of the server NAME.
+_UNDER = " " * 11
 
-    Exit code 0 if at least one key is good for requests now, 1 if not, 3 if
-    nobody could be asked.
+
+async def fetch(name: str, /, *, going: Going | None = None) -> int:
+    """Fetch, print, and give the exit code. The command's help stands in ``faces.cli``.
 
     Parameters
     ----------
@@ -56,6 +58,7 @@ def fetch_as_data(fetched: KeyFetch) -> dict[str, Any]:
         "version": fetched.version,
         "trust": fetched.trust,
         "entered": fetched.entered,
+        "certificate_sha256": certificate_of(fetched),
         "source": fetched.source,
         "fetched_at_ms": fetched.fetched_at,
         "lives_until_ms": fetched.lives_until,
@@ -85,10 +88,22 @@ def render_fetch(fetched: KeyFetch) -> str:
         key = encode_base64(outcome.key.key) if outcome.key else ""
         lines.append(f"  {outcome.verdict:<8} {printable(outcome.key_id)}  {key}".rstrip())
         if outcome.reason:
-            lines.append(f"           {printable(outcome.reason)}")
-    lines.append(f"  version {fetched.version[1:]}, good until {utc(fetched.lives_until)}")
-    lines += [f"  ALARM {printable(each.sentence)}" for each in fetched.alarms]
-    if fetched.trust is TrustMode.PUBLISHED_CERTIFICATE:
-        first_use = fetched.entered == "first use"
-        lines.append(f"  {PROVES_LITTLE if first_use else 'trusted by ' + fetched.entered}")
-    return "\n".join(lines)
+            lines += wrapped(printable(outcome.reason), first=_UNDER, later=_UNDER)
+    lines.append(f"  key version {fetched.version[1:]}, good until {utc(fetched.lives_until)}")
+    for alarm in fetched.alarms:
+        lines += wrapped(f"ALARM {printable(alarm.sentence)}", first="  ", later="        ")
+    return "\n".join([*lines, *_trust_lines(fetched)])
+
+
+def _trust_lines(fetched: KeyFetch) -> list[str]:
+    if fetched.trust is TrustMode.WEB_PKI:
+        return []
+    if fetched.entered != "first use":
+        return [f"  trusted by {fetched.entered} (published-certificate)"]
+    return [*wrapped(PROVES_LITTLE, first="  "), f"  sha256:{certificate_of(fetched)}"]
+
+
+def certificate_of(fetched: KeyFetch) -> str | None:
+    """The SHA-256 of the certificate that a version 1 document names, as hex."""
+    named = fetched.document.tls_certificate
+    return None if named is None else fingerprint(named)

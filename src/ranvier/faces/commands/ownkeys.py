@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from ranvier.config import Config, load_config
 from ranvier.edges import load_edge
 from ranvier.errors import BadConfiguration
-from ranvier.faces.outcome import GOOD, print_json
+from ranvier.faces.outcome import GOOD, our_command, print_json
 from ranvier.protocol.canonical import encode_base64
 from ranvier.protocol.signing import format_signing_keys
 
@@ -18,12 +18,9 @@ from ranvier.protocol.signing import format_signing_keys
 def generate(
     *,
     out: Path | None = None,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
 ) -> int:
-    """Make a new signing key, in Synapse's signing.key format.
-
-    Without --out the line is printed; with it a new file is made, readable by
-    its owner only. A file that is there is never overwritten.
+    """Make one and print it, or keep it. The command's help stands in ``faces.cli``.
 
     Parameters
     ----------
@@ -51,9 +48,9 @@ def show(
     *,
     config: Path | None = None,
     key_file: Path | None = None,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
 ) -> int:
-    """Show the public halves of our own signing keys. The first one signs requests.
+    """Print the public halves. The command's help stands in ``faces.cli``.
 
     Parameters
     ----------
@@ -69,7 +66,7 @@ def show(
     if not path.exists():
         raise BadConfiguration(
             "key-file-missing",
-            f"there is no key file {path}; make one: ranvier keys generate --out {path}",
+            f"there is no key file {path}; make one: {our_command()} keys generate --out {path}",
         )
     keys = load_edge("signing-keys")(path, load_edge("clock")())
     public = [(each.key_id, encode_base64(each.verify_key.key)) for each in keys]

@@ -16,20 +16,21 @@ from ranvier.faces.outcome import (
     exit_code_of,
     never_asked,
     print_json,
+    say_own_doing,
 )
-from ranvier.faces.text import printable, render_trail
+from ranvier.faces.text import printable, render_trail, wrapped
 from ranvier.federation import Federation, Located
 from ranvier.services.resolver import Resolution
 from ranvier.trail import Trail
 
 Found = tuple[Located, ...]
 
+SRV_STEPS = ("3.3", "3.4", "4", "5", "2014:srv")
+"""Steps whose routes come from SRV records, with priority and weight."""
+
 
 async def resolve(name: str, /, *, going: Going | None = None) -> int:
-    """Find the server NAME: which step of the specification leads where.
-
-    Exit code 0 if there is an address to connect to, 1 if not, 3 if nobody
-    could be asked. Nothing but the well-known file is fetched.
+    """Ask, print, and give the exit code. The command's help stands in ``faces.cli``.
 
     Parameters
     ----------
@@ -50,6 +51,7 @@ async def resolve(name: str, /, *, going: Going | None = None) -> int:
         print_json(resolution_as_data(resolution, found))
     else:
         print(render_resolution(resolution, found))
+        say_own_doing(_whole_trail(resolution, found))
     if any(each.addresses for each in found):
         return GOOD
     return COULD_NOT_ASK if never_asked(_whole_trail(resolution, found)) else NO
@@ -93,21 +95,28 @@ def render_resolution(resolution: Resolution, found: Found) -> str:
     discovery = resolution.discovery
     lines = [render_trail(_whole_trail(resolution, found)), ""]
     if discovery.stopped is not None:
-        lines.append(f"{printable(discovery.server_name)}: {printable(discovery.stopped.reason)}")
-        lines.append(f"  by {discovery.stopped.clause}")
+        name, stopped = printable(discovery.server_name), discovery.stopped
+        lines += wrapped(f"no way to {name}: {printable(stopped.reason)} {stopped.clause}")
     for each in found:
         lines += _route_lines(each)
-    lines += [f"note: {printable(note)}" for note in discovery.notes]
+    reason = "" if discovery.stopped is None else discovery.stopped.reason
+    for note in discovery.notes:
+        if note.rpartition(": ")[2] not in reason:
+            lines += wrapped(f"note: {printable(note)}")
     return "\n".join(lines)
 
 
 def _route_lines(located: Located) -> list[str]:
+    """Where to connect, and the three things that must be right there."""
     route, addresses = located.route, located.addresses
+    where = "" if route.is_ip else f" {printable(route.connect)}"
+    by_srv = route.step in SRV_STEPS
+    share = f" (priority {route.priority}, weight {route.weight})" if by_srv else ""
     kind = "address" if route.tls_name.is_ip else "name"
-    where = ", ".join(str(each) for each in addresses) or "no address found"
-    share = f", priority {route.priority} weight {route.weight}" if route.priority else ""
+    shown = [str(each) for each in addresses] or [f"none found for{where}"]
     return [
-        f"connect to   {where}  (step {route.step}{share})",
-        f"  Host       {printable(route.host_header)}",
-        f"  certificate for the {kind} {printable(str(route.tls_name))}",
+        f"step {route.step}: connect to{where or ' this address'} port {route.port}{share}",
+        *(f"  address      {each}" for each in shown),
+        f"  Host         {printable(route.host_header)}",
+        f"  certificate  for the {kind} {printable(str(route.tls_name))}",
     ]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
-import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +15,10 @@ import msgspec
 from ranvier.config import Config, Listen, load_config
 from ranvier.edges import load_edge
 from ranvier.errors import BadConfiguration
-from ranvier.faces.outcome import GOOD
+from ranvier.faces.outcome import GOOD, our_command
 from ranvier.federation import Federation
 from ranvier.protocol.addresses import Address
+from ranvier.protocol.certificates import read_certificate
 
 DEFAULT_PORT = 8448
 PORTS_TRIED = 100
@@ -29,20 +30,16 @@ def serve(
     data: Path = Path("ranvier-data"),
     port: int | None = None,
 ) -> int:
-    """Run a home server's federation identity: its keys, its version.
-
-    Without --config it is localhost:8448 on the loopback address. A signing key
-    and a certificate are made at the first start and kept; if the port is busy,
-    the next free one is taken.
+    """Serve until told to stop. The command's help stands in ``faces.cli``.
 
     Parameters
     ----------
     config:
         The ranvier.toml to serve by.
     data:
-        Where keys, certificate and database are kept (without --config).
+        The folder for keys, certificate and database. With --config the file names it.
     port:
-        The port to listen on.
+        The port to listen on. Without --config the server name follows it.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -53,10 +50,7 @@ async def _serve(path: Path | None, data: Path, port: int | None) -> int:
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    first = Config(data=str(data)) if path is None else load_config(path)
-    if port is not None:
-        first = _at_port(first, port)
-    candidates = [first] if path or port is not None else _default_candidates(first)
+    candidates = _candidates(path, data, port)
     for config in candidates:
         federation = Federation(config=config, store=config.path(config.store.path), serving=True)
         try:
@@ -71,11 +65,19 @@ async def _serve(path: Path | None, data: Path, port: int | None) -> int:
     raise AssertionError("unreachable: the last candidate returns or raises")
 
 
-def _default_candidates(first: Config) -> list[Config]:
-    """Without a configuration the name follows the port, so that what we say stays true."""
+def _candidates(path: Path | None, data: Path, port: int | None) -> list[Config]:
+    """What to try to serve, in turn.
+
+    Without a configuration the name follows the port, so that what we say stays true.
+    """
+    if path is not None:
+        config = load_config(path)
+        return [config if port is None else _at_port(config, port)]
+    ports = range(DEFAULT_PORT, DEFAULT_PORT + PORTS_TRIED) if port is None else [port]
+    plain = Config(data=str(data))
     return [
-        msgspec.structs.replace(_at_port(first, port), server_name=f"localhost:{port}")
-        for port in range(DEFAULT_PORT, DEFAULT_PORT + PORTS_TRIED)
+        msgspec.structs.replace(_at_port(plain, each), server_name=f"localhost:{each}")
+        for each in ports
     ]
 
 
@@ -87,17 +89,29 @@ def _at_port(config: Config, port: int) -> Config:
 def _say(federation: Federation, address: Address) -> None:
     """Three lines: who and where, what to look at, what to try next."""
     config, identity = federation.config, federation.identity
-    scheme = "https" if config.listen.tls else "http"
-    url = f"{scheme}://{address}"
+    url = f"{'https' if config.listen.tls else 'http'}://{address}"
+    first = "2014: /_matrix/key/v1"
+    if not config.listen.tls and not config.listen.proxy_certificate:
+        first = "no version 1 without listen.proxy_certificate"
     print(f"{identity.server_name} serves on {url} with key {identity.request_key.key_id}")
-    print(f"  keys  {url}/_matrix/key/v2/server   (2014: {url}/_matrix/key/v1)")
-    command = os.environ.get("RANVIER_COMMAND", "ranvier")
-    certificate = _short(config.path(config.listen.certificate))
-    name = identity.server_name
-    print(
-        f"  try   {command} keys fetch {name} --ca {certificate} --allow-private",
-        flush=True,
-    )
+    print(f"  keys  {url}/_matrix/key/v2/server  ({first})")
+    print(f"  try   {our_command()} {' '.join(_ask_ourselves(config))}", flush=True)
+
+
+def _ask_ourselves(config: Config) -> list[str]:
+    """The command that fetches our own keys, with the options that it takes from here."""
+    words = ["keys", "fetch", config.server_name]
+    certificate = config.path(config.listen.certificate)
+    if config.listen.tls and _vouches_for_itself(certificate):
+        words += ["--ca", _short(certificate)]
+    if ipaddress.ip_address(config.listen.host).is_loopback:
+        words.append("--allow-private")
+    return words
+
+
+def _vouches_for_itself(certificate: Path) -> bool:
+    leaf = load_edge("proxy-leaf")(certificate, load_edge("clock")()).current()
+    return read_certificate(leaf).self_issued
 
 
 def _short(path: Path) -> str:
