@@ -17,6 +17,16 @@ INVARIANT = (
     " certificates are for the name or its delegate, never for what DNS said."
 )
 
+SEEDS = (
+    b"Aexample.org\nwmatrix.example.net\ns\x01\x21\x00a.example\n",
+    b"Aexample.org\nwmatrix.example.net:443",
+    b"Aexample.org\n{}\n\ns\x01\x21\x00a.example",
+    b"Aexample.org\n{}\n?",
+    b"A[::1]:8448",
+    b"0example.org:\ns\x01\x21\x00a.example",
+    b"0example.org\n!",
+)
+
 _LIMITS = Limits()
 
 

@@ -13,6 +13,13 @@ INVARIANT = (
     " and each is ordered once, by priority."
 )
 
+SEEDS = (
+    b"\x00\x01\x00\x05\x21\x00a.example\n\x01\x00\x00\x21\x00b.example",
+    b"\x00\x00\x00\x00\x00\x00.",
+    b"\x02\x01\x00\x05\x21\x00a.example",
+    b"\x00\x01\x00\x05\x21\x00127.1",
+)
+
 _RCODES = ("NOERROR", "NXDOMAIN", "SERVFAIL", "REFUSED")
 
 

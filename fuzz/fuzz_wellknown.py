@@ -18,6 +18,14 @@ INVARIANT = (
     " and redirects only to https names."
 )
 
+SEEDS = (
+    b' {"m.server":"matrix.example.org:443"}',
+    b"Ahttps://www.example.org:8443/x?y#z",
+    b"Apublic, max-age=7200",
+    b"AThu, 01 Jan 2026 02:00:00 GMT",
+    b"\xd1",
+)
+
 _LIMITS = Limits()
 _START = well_known_place("example.org")
 
