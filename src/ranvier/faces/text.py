@@ -22,6 +22,8 @@ MARKS = {
 }
 NARROWEST = 60
 _LABEL = 12
+_GLUE = "\u00a0"
+"""A space at which no line is broken."""
 
 
 def printable(text: str) -> str:
@@ -77,10 +79,11 @@ def _nested(trail: Trail) -> Iterator[tuple[Step, int]]:
 
 
 def _step_lines(step: Step, depth: int) -> list[str]:
-    took = f"  {step.took * 1000:.0f} ms" if step.took >= 0.0005 else ""
+    took = f"{_GLUE}{_GLUE}{step.took * 1000:.0f}{_GLUE}ms" if step.took >= 0.0005 else ""
     label = f"{MARKS[step.outcome]} {printable(step.number or step.what):<{_LABEL}} {'  ' * depth}"
     room = " " * len(label)
-    lines = wrapped(printable(step.question) + took, first=label, later=room)
+    asked = wrapped(printable(step.question) + took, first=label, later=room)
+    lines = [line.replace(_GLUE, " ") for line in asked]
     for answer in (step.answer, *_also(step)):
         if answer:
             lines += wrapped(printable(answer), first=f"{room}-> ", later=f"{room}   ")

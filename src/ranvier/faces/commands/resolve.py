@@ -109,13 +109,13 @@ def render_resolution(resolution: Resolution, found: Found) -> str:
 def _route_lines(located: Located) -> list[str]:
     """Where to connect, and the three things that must be right there."""
     route, addresses = located.route, located.addresses
-    where = "" if route.is_ip else f" {printable(route.connect)}"
+    where = printable(route.connect)
     by_srv = route.step in SRV_STEPS
     share = f" (priority {route.priority}, weight {route.weight})" if by_srv else ""
     kind = "address" if route.tls_name.is_ip else "name"
-    shown = [str(each) for each in addresses] or [f"none found for{where}"]
+    shown = [str(each) for each in addresses] or [f"none found for {where}"]
     return [
-        f"step {route.step}: connect to{where or ' this address'} port {route.port}{share}",
+        f"step {route.step}: connect to {where} port {route.port}{share}",
         *(f"  address      {each}" for each in shown),
         f"  Host         {printable(route.host_header)}",
         f"  certificate  for the {kind} {printable(str(route.tls_name))}",
