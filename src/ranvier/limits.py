@@ -26,6 +26,8 @@ class ExchangeLimits(msgspec.Struct, frozen=True, kw_only=True):
     head_bytes: int = 65_536
     head_count: int = 128
     body_bytes: int = 1_048_576
+    framing_bytes: int = 131_072  # chunk sizes and the like, besides framing_per_byte of body
+    framing_per_byte: int = 6  # what a chunk of one byte costs
     seconds: float = 30.0
 
 
@@ -48,6 +50,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     # Connecting: one address has connect_seconds for TCP and TLS together.
     connect_seconds: float = 10.0
+    handshake_bytes: int = 262_144  # real ones take 2 to 8 KiB
     stagger_seconds: float = 0.25
     attempts_per_request: int = 32
 
