@@ -1,0 +1,112 @@
+"""The examples run as they stand, against loopback and the in-memory world only."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faces.conftest import Serving, start, stop
+from tests.house.tree import ROOT
+from tests.rigs.dns import DnsRig, Name
+
+EXAMPLES = ROOT / "examples"
+
+
+def shown_by(name: str, *words: str) -> str:
+    """What an example prints, run as a newcomer would run it."""
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *words], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    """One server for the module."""
+    one = start(tmp_path_factory.mktemp("serve"))
+    yield one
+    assert stop(one) == 0
+
+
+def test_every_example_is_run_here() -> None:
+    tested = Path(__file__).read_text()
+    wanted = {f"def test_{path.stem.removeprefix('test_')}(" for path in EXAMPLES.glob("*.py")}
+    assert wanted
+    assert not [each for each in wanted if each not in tested]
+
+
+def test_resolve_with_trail() -> None:
+    srv = {"_matrix-fed._tcp.a.example": Name(srv=[(0, 5, 4433, "fed.a.example")])}
+    with DnsRig({**srv, "fed.a.example": Name(a=["127.0.0.7"])}) as rig:
+        out = shown_by("resolve_with_trail.py", "a.example", str(rig.address))
+    assert "[s2s:resolving-server-names 4]" in out
+    assert out.endswith(
+        "connect to 127.0.0.7:4433\nsend Host: a.example\nexpect a certificate for a.example\n"
+    )
+
+
+def test_fetch_keys(serving: Serving) -> None:
+    out = shown_by("fetch_keys.py", serving.name, serving.certificate)
+    assert out.startswith("good     ed25519:a_")
+    assert out.endswith("asked again: answered from memory\n")
+    refused = shown_by("fetch_keys.py", serving.name)
+    assert refused.startswith("no connection (no-connection)")
+    assert "loopback" in refused
+
+
+def test_publish_in_your_app(tmp_path: Path) -> None:
+    words = ["--app-dir", str(EXAMPLES), "publish_in_your_app:app", "--port", "0"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "uvicorn", *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "DATA": str(tmp_path), "SERVER_NAME": "app.example"},
+    )
+    assert process.stderr is not None
+    try:
+        found = (re.search(r"running on http://127.0.0.1:(\d+)", line) for line in process.stderr)
+        port = next(int(each[1]) for each in found if each)
+        assert asked(port, "/hello") == (200, b"hello from app.example\n")
+        status, body = asked(port, "/_matrix/key/v2/server")
+        assert (status, json.loads(body)["server_name"]) == (200, "app.example")
+        assert asked(port, "/_matrix/federation/v1/version")[0] == 200
+        assert asked(port, "/nothing")[0] == 404
+        assert [path.name for path in tmp_path.iterdir()] == ["signing.key"]
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
+def asked(port: int, path: str) -> tuple[int, bytes]:
+    """Status and body of a GET."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def test_with_the_world() -> None:
+    path = EXAMPLES / "test_with_the_world.py"
+    words = ["-q", "-p", "no:cacheprovider", "--rootdir", str(EXAMPLES), str(path)]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=EXAMPLES,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "2 passed" in done.stdout
