@@ -112,6 +112,23 @@ def test_every_fatal_condition_is_the_reason_of_some_refusal(rules: tuple[Any, .
     assert reasons == {rule.id for rule in rules if rule.fatal}
 
 
+@pytest.mark.req("D1", "D6")
+def test_a_known_key_need_not_vouch_where_an_authority_did() -> None:
+    body = build_v1_document(NAME, [ONE], tls_certificate=LEAF)
+    document = parse_key_document(body, KeyVersion.V1, LIMITS)
+    for authenticated, reason in ((False, "key-signed-by-known"), (True, None)):
+        conditions = examine_key_document(
+            document,
+            expected_name=NAME,
+            now=NOW,
+            known_keys={TWO.key_id: TWO.verify_key},
+            peer_certificate=LEAF,
+            authenticated=authenticated,
+        )
+        assert failed(conditions) == ["key-signed-by-known"]
+        assert getattr(first_fatal(conditions), "id", None) == reason
+
+
 def test_insisting_gives_the_document_back_or_the_first_fatal_reason() -> None:
     body = build_v1_document(NAME, [ONE], tls_certificate=LEAF)
     document = parse_key_document(body, KeyVersion.V1, LIMITS)

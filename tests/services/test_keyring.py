@@ -99,6 +99,24 @@ async def test_a_known_key_id_with_other_bytes_is_an_alarm_and_requests_use_the_
     }
 
 
+@pytest.mark.req("KEYF-15", "D8")
+async def test_the_alarm_of_other_bytes_does_not_fall_silent() -> None:
+    world = World()
+    peer = Peer(world)
+    ring = keyring(world)
+    await ring.fetch(name())
+    peer.keys = (generate_signing_key(b"x" * 32, "a_peer"),)
+    world.clock.advance(60)
+    for fetched in (
+        await ring.fetch(name(), fresh=True),
+        await ring.fetch(name(), fresh=True),
+        await ring.fetch(name()),
+        await keyring(world).fetch(name()),
+    ):
+        assert [each.id for each in fetched.alarms] == ["key-bytes-changed"], fetched.source
+        assert fetched.outcomes[0].good
+
+
 @pytest.mark.req("KEYF-16")
 async def test_a_key_of_31_bytes_spoils_only_itself() -> None:
     world = World()
@@ -191,6 +209,20 @@ async def test_a_name_listed_as_of_2014_is_asked_for_version_1_over_a_judged_con
     assert (fetched.version, peer.asked) == (KeyVersion.V1, ["/_matrix/key/v1"])
     assert fetched.document.valid_until is None
     assert fetched.lives_until == fetched.fetched_at + WEEK_MS
+
+
+@pytest.mark.req("D6")
+async def test_where_authorities_judge_the_connection_version_1_may_change_its_key_at_once() -> (
+    None
+):
+    world = World()
+    peer = Peer(world)
+    ring = keyring(world, TrustRule(names=(NAME,), mode=Mode.SEED))
+    await ring.fetch(name())
+    peer.keys = (OTHER_KEY,)
+    fetched = await ring.fetch(name(), fresh=True)
+    assert [each.key_id for each in fetched.outcomes if each.good] == [OTHER_KEY.key_id]
+    assert "key-signed-by-known" in {each.id for each in fetched.conditions if each.failed}
 
 
 @pytest.mark.req("D2")

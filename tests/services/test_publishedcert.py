@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import msgspec
 import pytest
 
 from ranvier.errors import PeerFault, StoreFault, Unreachable
+from ranvier.plugs import HttpRequest, HttpResponse
 from ranvier.protocol.canonical import encode_base64
 from ranvier.protocol.certificates import fingerprint
 from ranvier.protocol.trust import Pinned, WebPki
+from ranvier.services.keyring import KeyFetch
 from ranvier.services.publishedcert import NOTE_KIND
 from ranvier.services.trust import Pins
 from ranvier.trail import Recorder
 from ranvier.world.world import World
 from tests.services.keyrig import (
+    IP,
     KEY,
     NAME,
     OTHER_KEY,
@@ -109,6 +113,45 @@ async def test_a_man_in_the_middle_after_first_contact_is_refused_and_changes_no
         await ring.fetch(name(), fresh=True)
     assert caught.value.code == "key-signed-by-known"
     assert await pins_in(world) == before
+
+
+@pytest.mark.req("D1")
+async def test_of_two_first_contacts_at_once_only_one_is_the_first() -> None:
+    world = World()
+    peer = Peer(world, seed=True)
+    theirs, answer = peer.certificate, peer.v1()
+    ring = keyring(world, SEED_RULE)
+
+    async def slow(request: HttpRequest) -> HttpResponse:
+        peer.keys = (OTHER_KEY,)
+        peer.show(peer.self_signed())  # a man in the middle steps in behind the first caller
+        await world.clock.sleep(5)
+        return HttpResponse(status=200, body=answer)
+
+    world.host(IP, 8448, certificate=theirs, serves=slow)
+
+    async def later() -> KeyFetch:
+        await world.clock.sleep(2)
+        return await ring.fetch(name(), fresh=True)
+
+    first, second = await asyncio.gather(ring.fetch(name()), later(), return_exceptions=True)
+    assert isinstance(first, KeyFetch)
+    assert isinstance(second, PeerFault)
+    assert second.code == "key-signed-by-known"
+    pins = await pins_in(world)
+    assert pins is not None
+    assert pins.leaves == (fingerprint(theirs.leaf),)
+
+
+@pytest.mark.req("D1", "SEC-20")
+async def test_how_a_name_came_in_is_told_wherever_its_keys_come_from() -> None:
+    world = World()
+    Peer(world, seed=True)
+    ring = keyring(world, SEED_RULE)
+    told = [await ring.fetch(name()), await ring.fetch(name())]
+    told.append(await keyring(world, SEED_RULE).fetch(name()))
+    assert [each.source for each in told] == ["origin", "memory", "store"]
+    assert {each.entered for each in told} == {"first use"}
 
 
 async def test_a_key_change_behind_the_same_certificate_needs_an_accepted_key_too() -> None:

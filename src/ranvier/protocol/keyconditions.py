@@ -89,17 +89,19 @@ def examine_key_document(
     now: Ms,
     known_keys: Mapping[str, VerifyKey] | None = None,
     peer_certificate: bytes | None = None,
+    authenticated: bool = False,
 ) -> tuple[Condition, ...]:
     """Every condition of the document's version; nothing is raised.
 
     ``known_keys`` are those already accepted for the name, by key id; ``None``
     is first contact, while an empty mapping is signed by nobody. Give
     ``peer_certificate`` (the leaf's DER, ``b""`` if none was shown) whenever a
-    version 1 document has just been fetched.
+    version 1 document has just been fetched. ``authenticated``: an authority had
+    vouched for the connection, so a known key need not vouch for the document (D6).
     """
     case = _Case(document, expected_name, now, known_keys, peer_certificate)
     rules = V1_RULES if document.version is KeyVersion.V1 else V2_RULES
-    return tuple(_judged(rule, case) for rule in rules)
+    return tuple(_judged(rule, case, authenticated) for rule in rules)
 
 
 def verified_key_document(
@@ -123,9 +125,10 @@ def verified_key_document(
     return document
 
 
-def _judged(rule: Rule, case: _Case) -> Condition:
+def _judged(rule: Rule, case: _Case, authenticated: bool) -> Condition:
     held, sentence = rule.check(case)
-    return condition(rule.id, held, sentence, clause=rule.clause, fatal=rule.fatal)
+    fatal = rule.fatal and not (authenticated and rule.clause == _RENEWAL)
+    return condition(rule.id, held, sentence, clause=rule.clause, fatal=fatal)
 
 
 def _list(ids: Iterable[str]) -> str:

@@ -48,6 +48,7 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
         peer_certificate: bytes,
         recorder: Recorder,
         entered: str = "",
+        authenticated: bool = False,
     ) -> Self:
         """Examine, record every condition, then insist.
 
@@ -63,6 +64,7 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
                 now=now,
                 known_keys=known_keys or None,
                 peer_certificate=peer_certificate,
+                authenticated=authenticated,
             )
             asked.answered(_summary(conditions), conditions=msgspec.to_builtins(conditions))
             try:

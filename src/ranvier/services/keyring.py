@@ -157,8 +157,11 @@ class Keyring:
             recorder.note("keys", f"keys of {name}", "in memory and still good")
             return held, "memory"
         kept = await self._kept(name, rule)
-        if not fresh and kept and self._lives(newest := _request_view(kept, self._limits)):
+        if not fresh and kept and self._lives(newest := _request_view(kept, rule, self._limits)):
             recorder.note("keys", f"keys of {name}", "in the store and still good")
+            if rule.trust is TrustMode.PUBLISHED_CERTIFICATE:
+                pins = await self._first_sight.pins(name, rule)
+                newest = msgspec.structs.replace(newest, entered=pins.entered)
             self._remember(name, newest)
             return newest, "store"
         held = await self._from_origin(name, rule, _known_keys(kept, self._limits), recorder)
@@ -193,6 +196,7 @@ class Keyring:
                 known_keys=known,
                 peer_certificate=connection.link.facts.certificates.leaf,
                 recorder=recorder,
+                authenticated=True,
             )
         finally:
             await connection.link.close()
@@ -252,20 +256,29 @@ class Keyring:
         )
 
 
-def _request_view(kept: tuple[StoredDocument, ...], limits: Limits) -> Held:
+def _request_view(kept: tuple[StoredDocument, ...], rule: TrustRule, limits: Limits) -> Held:
     """The newest direct fetch holds, even if it says less than an older one (D6)."""
-    newest = max(kept, key=lambda each: each.fetched_at)
+    newest = max(reversed(kept), key=lambda each: each.fetched_at)
+    older = tuple(each for each in kept if each is not newest)
     document = parse_key_document(newest.body, KeyVersion(newest.version), limits)
     conditions = examine_key_document(
-        document, expected_name=newest.server_name, now=newest.fetched_at
+        document,
+        expected_name=newest.server_name,
+        now=newest.fetched_at,
+        known_keys=_known_keys(older, limits) or None,
+        authenticated=rule.trust is TrustMode.WEB_PKI,
     )
     return Held(document=document, conditions=conditions, fetched_at=newest.fetched_at)
 
 
 def _known_keys(kept: tuple[StoredDocument, ...], limits: Limits) -> dict[str, VerifyKey]:
-    """Every key of the kept documents; the newest document's bytes win."""
+    """Every key of the kept documents. A known id never takes other bytes (D8).
+
+    So the alarm does not fall silent because the other bytes were seen a second time.
+    """
     known: dict[str, VerifyKey] = {}
-    for stored in sorted(kept, key=lambda each: each.fetched_at):
+    for stored in sorted(kept, key=lambda each: each.first_seen):
         document = parse_key_document(stored.body, KeyVersion(stored.version), limits)
-        known |= {each.key_id: each for each in document.verify_keys}
+        for key in document.verify_keys:
+            known.setdefault(key.key_id, key)
     return known

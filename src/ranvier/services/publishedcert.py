@@ -19,6 +19,9 @@ of his own; ``Pins.entered`` keeps the difference visible for ever.
 
 from __future__ import annotations
 
+import asyncio
+from weakref import WeakValueDictionary
+
 import msgspec
 
 from ranvier.errors import StoreFault, Unreachable
@@ -44,6 +47,7 @@ class FirstSight:
         self._notes = notes
         self._clock = clock
         self._limits = limits
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def pins(self, name: ServerName, rule: TrustRule) -> Pins:
         """What is accepted for ``name``: kept pins and configured ones.
@@ -57,10 +61,15 @@ class FirstSight:
         return pins.accepting_keys(rule.verify_keys)
 
     async def fetch(self, name: ServerName, rule: TrustRule, recorder: Recorder) -> Held:
-        """Fetch, examine and pin.
+        """Fetch, examine and pin. One at a time for a name: there is one first contact.
 
         Raises: Unreachable, PeerFault, ConnectionLost, StoreFault.
         """
+        turn = self._turns.setdefault(name.text, asyncio.Lock())
+        async with turn:
+            return await self._fetch(name, rule, recorder)
+
+    async def _fetch(self, name: ServerName, rule: TrustRule, recorder: Recorder) -> Held:
         pins = await self.pins(name, rule)
         entered = pins.entered or _how_it_enters(rule)
         recorder.note(
