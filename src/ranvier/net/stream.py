@@ -154,9 +154,10 @@ class TlsStream:
                 return self._tls.read(PIECE)
             except ssl.SSLWantReadError:
                 pass
-            except ssl.SSLEOFError as error:
-                raise ConnectionLost("connection-cut", "it ended without TLS's end mark") from error
             except (OSError, ValueError) as error:
+                if _cut_short(error):
+                    message = "it ended without TLS's end mark"
+                    raise ConnectionLost("connection-cut", message) from error
                 raise ConnectionLost("connection-broken", f"while reading: {error}") from error
             await self._more()
 
@@ -225,3 +226,9 @@ def peer_chain(tls: ssl.SSLObject) -> tuple[bytes, ...]:
         return tuple(public())
     shown = tls._sslobj.get_unverified_chain() or ()  # type: ignore[attr-defined]
     return tuple(each.public_bytes(_ssl.ENCODING_DER) for each in shown)
+
+
+def _cut_short(error: OSError | ValueError) -> bool:
+    """Whether TCP ended and TLS had not; early Python 3.11 has no class of its own for it."""
+    reason = getattr(error, "reason", "")
+    return isinstance(error, ssl.SSLEOFError) or reason == "UNEXPECTED_EOF_WHILE_READING"
