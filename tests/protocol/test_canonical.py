@@ -97,6 +97,14 @@ def test_even_old_rooms_have_limits(text: bytes, code: str) -> None:
     refused("json-too-large", parse_json_lenient, text, max_bytes=0)
 
 
+@pytest.mark.req("CJ-07", "AMB-12")
+def test_who_is_lenient_about_numbers_may_still_refuse_duplicates() -> None:
+    text = b'{"a":1.5,"b":{"c":1,"c":2}}'
+    assert parse_json_lenient(text, max_bytes=ROOM) == {"a": 1.5, "b": {"c": 2}}
+    refused("json-duplicate-key", parse_json_lenient, text, max_bytes=ROOM, unique=True)
+    assert parse_json_lenient(b'{"a":1.5}', max_bytes=ROOM, unique=True) == {"a": 1.5}
+
+
 @pytest.mark.req("CJ-08")
 @pytest.mark.parametrize(
     "bomb",

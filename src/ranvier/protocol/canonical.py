@@ -82,14 +82,17 @@ def parse_json_object(data: bytes, *, max_bytes: int, max_depth: int = MOST_DEPT
     return value
 
 
-def parse_json_lenient(data: bytes, *, max_bytes: int, max_depth: int = MOST_DEPTH) -> JsonValue:
+def parse_json_lenient(
+    data: bytes, *, max_bytes: int, max_depth: int = MOST_DEPTH, unique: bool = False
+) -> JsonValue:
     """As rooms of versions 1 to 5 need it: floats and large integers are kept. Raises Malformed.
 
-    The last of duplicate keys wins, as in every deployed server. NaN, infinities,
-    integers of more than 4,300 digits and lone surrogates are refused here too.
+    The last of duplicate keys wins, as in every deployed server, unless ``unique``
+    refuses them. NaN, infinities, integers of more than 4,300 digits and lone
+    surrogates are refused here too.
     """
     text = _text(data, max_bytes)
-    return _walked(_load(text, _LENIENT), max_depth, _lenient_numbers)
+    return _walked(_load(text, _UNIQUE if unique else _LENIENT), max_depth, _lenient_numbers)
 
 
 def encode_canonical(value: JsonValue) -> bytes:
@@ -176,6 +179,9 @@ _STRICT = json.JSONDecoder(
     parse_constant=_constant,
 )
 _LENIENT = json.JSONDecoder(parse_int=_lenient_integer, parse_constant=_constant)
+_UNIQUE = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_lenient_integer, parse_constant=_constant
+)
 
 
 # --- Walking: msgspec would encode NaN, bytes, sets and dates without a word ---

@@ -133,10 +133,10 @@ def _examine_body(body: bytes, limits: Limits, conditions: list[Condition]) -> s
 
 
 def _document(body: bytes, limits: Limits) -> tuple[Any, str]:
-    """Lenient about numbers: members that we do not know are nobody's signature."""
+    """Lenient about numbers, for nobody signs them; but one member has one value (AMB-12)."""
     try:
         document = parse_json_lenient(
-            body, max_bytes=limits.wellknown_bytes, max_depth=limits.json_depth
+            body, max_bytes=limits.wellknown_bytes, max_depth=limits.json_depth, unique=True
         )
     except Malformed as error:
         return None, error.message
