@@ -284,6 +284,8 @@ class TlsListener:
 
     def _connection(self, sock: socket.socket, peer: Peer) -> None:
         sock.settimeout(30)
+        with contextlib.suppress(OSError):  # it may be gone already
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._open.append(sock)
         with contextlib.closing(sock):
             if self._before is not None and self._before(sock, self._stopping):
