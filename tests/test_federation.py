@@ -226,7 +226,7 @@ async def test_it_listens_and_can_be_asked_by_another(tmp_path: Path) -> None:
     assert caught.value.code == "key-name-matches"
 
 
-@pytest.mark.req("SEC-05")
+@pytest.mark.req("SEC-05", "D28")
 async def test_our_own_listener_may_be_asked_by_its_exact_address(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -353,6 +353,7 @@ async def test_what_is_no_name_is_never_asked(stage: Stage, name: str, code: str
     assert stage.asked(name) == 0
 
 
+@pytest.mark.req("D28")
 @pytest.mark.parametrize("name", ["localhost", "LocalHost.", "a.localhost"])
 async def test_localhost_is_a_rule_and_not_a_question(stage: Stage, name: str) -> None:
     answer = await stage.dns.ask(name, A)
@@ -362,6 +363,7 @@ async def test_localhost_is_a_rule_and_not_a_question(stage: Stage, name: str) -
     assert stage.asked(name) == 0
 
 
+@pytest.mark.req("D28")
 async def test_the_hosts_file_comes_first_and_says_so(stage: Stage) -> None:
     answer = await stage.dns.ask("Printer.test", A)
     assert (answer.addresses, answer.server) == (("192.168.1.9",), "hosts file")

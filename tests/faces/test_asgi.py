@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import ssl
@@ -64,7 +65,7 @@ async def test_version_2_answers_all_its_paths_with_all_keys() -> None:
     assert (await ask(ours, f"{V2}/a/b")).status == 404
 
 
-@pytest.mark.req("SEED-08", "REF14-01", "REF14-02", "REF14-03", "REF14-13")
+@pytest.mark.req("SEED-08", "REF14-01", "REF14-02", "REF14-03")
 async def test_version_1_answers_http_1_0_without_host_with_and_without_slash() -> None:
     async with listening(tls=True) as house:
         bodies = set()
@@ -80,6 +81,35 @@ async def test_version_1_answers_http_1_0_without_host_with_and_without_slash() 
                 der = base64.b64decode(reply.json["tls_certificate"] + "==")
                 assert der == caller.leaf
         assert len(bodies) == 1
+
+
+@pytest.mark.req("REF14-02", "REF14-13")
+async def test_a_client_of_2014_gives_no_name_and_is_asked_for_no_certificate() -> None:
+    """It names no server by SNI, and has its own server certificate at hand."""
+    told: list[Any] = []
+
+    async def noting(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            told.append(scope["extensions"]["ranvier"])
+        await app()(scope, receive, send)
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    chain, key = certs.good("old.test").files
+    context.load_cert_chain(certs.scratch() / chain, certs.scratch() / key)
+    async with listening(noting, tls=True) as house:
+        reader, writer = await asyncio.open_connection(
+            house.address.ip, house.address.port, ssl=context, server_hostname=""
+        )
+        writer.write(f"GET {V1}? HTTP/1.0\r\n\r\n".encode())
+        answer = await reader.read()
+        shown = writer.get_extra_info("ssl_object")
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert shown.server_hostname is None
+    assert told == [
+        {"raw_target": f"{V1}?".encode(), "peer_leaf": None, "local_leaf": shown.getpeercert(True)}
+    ]
 
 
 async def test_ready_answers_and_the_application_give_the_same_bytes() -> None:

@@ -214,6 +214,7 @@ async def test_names_that_end_in_letters_are_asked() -> None:
         assert (await ask({name: Name(a=["10.0.0.1"])}, name)).addresses == ("10.0.0.1",)
 
 
+@pytest.mark.req("D28")
 async def test_the_hosts_file_and_localhost_come_first(tmp_path: Path) -> None:
     file = tmp_path / "hosts"
     file.write_text("10.9.9.9 a.test\n")

@@ -63,6 +63,7 @@ def test_other_kinds_and_other_names_are_dns_business(hosts: Hosts) -> None:
     assert Hosts(None).answer("example.test", A) is None
 
 
+@pytest.mark.req("D28")
 @pytest.mark.parametrize("name", ["localhost", "LocalHost", "a.localhost", "b.a.localhost"])
 def test_localhost_is_this_machine_and_nothing_else(name: str) -> None:
     hosts = Hosts(None)

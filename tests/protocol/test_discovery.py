@@ -169,6 +169,19 @@ def test_delegation_changes_the_routes_and_never_the_name() -> None:
     assert discovery.routes[0].host_header == "matrix.example.net:443"
 
 
+@pytest.mark.req("DISC-14")
+def test_no_machine_asks_for_a_second_well_known_file() -> None:
+    asked: list[Question[Any]] = []
+
+    def answer(question: Question[Any]) -> Any:
+        asked.append(question)
+        return FOUND if isinstance(question, FetchWellKnown) else NO_RECORD
+
+    assert drive(discover_current(ServerName("example.org")), answer).routes[0].step == "3.5"
+    files = [each.name for each in asked if isinstance(each, FetchWellKnown)]
+    assert files == ["example.org"]
+
+
 @pytest.mark.req("WK-13")
 def test_a_valid_well_known_file_notes_what_it_puts_out_of_use() -> None:
     discovery = drive(
@@ -204,7 +217,7 @@ def test_more_targets_than_the_limit_are_noted_and_left_out() -> None:
     assert discovery.notes == ("SRV: more than 3 targets: the others are ignored",)
 
 
-@pytest.mark.req("ERR14-02")
+@pytest.mark.req("ERR14-02", "D3")
 def test_where_the_2014_text_is_silent_the_route_says_whose_rule_it_is() -> None:
     discovery = drive(discover_2014(parse_server_name_2014("example.org")), script(NO_RECORD))
     assert discovery.notes == ("port 8448: reference server, not the text",)

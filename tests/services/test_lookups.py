@@ -187,3 +187,18 @@ async def test_an_address_literal_is_its_own_answer(at: Setting) -> None:
     found = [each async for each in at.lookups.addresses(route, recorder=at.recorder)]
     assert [str(each) for each in found] == ["[fd00::9]:1"]
     assert not at.recorder.trail
+
+
+@pytest.mark.req("D28")
+async def test_what_this_machine_says_instead_of_dns_is_shown_as_such(at: Setting) -> None:
+    at.world.dns.hosts["printer.test"] = ("10.0.0.9",)
+    at.world.dns.address("a.test", "10.0.0.1")
+    for host, said in (
+        ("printer.test", "10.0.0.9, by the hosts file"),
+        ("a.localhost", "127.0.0.1, by the localhost rule"),
+        ("a.test", "10.0.0.1"),
+    ):
+        await at.addresses(host, A)
+        (step,) = at.recorder.trail.of("address")
+        assert step.answer == said
+    assert at.world.dns.asked_for("printer.test") == at.world.dns.asked_for("a.localhost") == []

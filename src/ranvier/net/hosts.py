@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 from pathlib import Path
 
-from ranvier.protocol.records import DnsAnswer, RecordKind
+from ranvier.protocol.records import BY_HOSTS_FILE, BY_LOCALHOST_RULE, DnsAnswer, RecordKind
 
 HOSTS_FILE = "/etc/hosts"
 
@@ -32,13 +32,13 @@ class Hosts:
         if kind in _ADDRESSES:
             found = self._read().get(folded)
             if found is not None:
-                return _answer(name, kind, found, "hosts file")
+                return _answer(name, kind, found, BY_HOSTS_FILE)
         if folded != "localhost" and not folded.endswith(".localhost"):
             return None
         if kind in _ADDRESSES:
-            return _answer(name, kind, ("127.0.0.1", "::1"), "localhost rule")
+            return _answer(name, kind, ("127.0.0.1", "::1"), BY_LOCALHOST_RULE)
         # [rfc6761 6.3]: never sent on. Only names of this machine live below localhost.
-        return DnsAnswer(name=name, kind=kind, rcode="NXDOMAIN", server="localhost rule")
+        return DnsAnswer(name=name, kind=kind, rcode="NXDOMAIN", server=BY_LOCALHOST_RULE)
 
     def _read(self) -> dict[str, tuple[str, ...]]:
         if self._path is None:

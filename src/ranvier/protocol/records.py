@@ -11,6 +11,10 @@ from enum import StrEnum
 
 import msgspec
 
+BY_HOSTS_FILE = "hosts file"
+BY_LOCALHOST_RULE = "localhost rule"
+"""Who answers instead of DNS (D28), as :attr:`DnsAnswer.server` names them."""
+
 
 class RecordKind(StrEnum):
     """The record types that discovery asks for."""
@@ -49,6 +53,11 @@ class DnsAnswer(msgspec.Struct, frozen=True, kw_only=True, tag="dns-answer"):
     ttl: int = 0
     authentic: bool = False
     server: str = ""
+
+    @property
+    def local(self) -> bool:
+        """Whether this machine said so and DNS was not asked (D28)."""
+        return self.server in (BY_HOSTS_FILE, BY_LOCALHOST_RULE)
 
     @property
     def answered(self) -> bool:

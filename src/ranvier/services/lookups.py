@@ -154,7 +154,8 @@ class Lookups:
                 asked.failed("address-unknown", f"the name server answered {answer.rcode}")
                 return ()
             found = ", ".join(answer.addresses[: self._limits.addresses_per_name])
-            asked.answered(found or f"no record ({answer.rcode})")
+            found = found or f"no record ({answer.rcode})"
+            asked.answered(f"{found}, by the {answer.server}" if answer.local else found)
         if answer.aliases and is_srv(route):
             note_alias(recorder, route, answer.aliases[0])
         return answer.addresses

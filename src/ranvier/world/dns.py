@@ -24,7 +24,13 @@ import msgspec
 
 from ranvier.errors import DnsFault
 from ranvier.limits import Limits
-from ranvier.protocol.records import DnsAnswer, RecordKind, SrvRecord
+from ranvier.protocol.records import (
+    BY_HOSTS_FILE,
+    BY_LOCALHOST_RULE,
+    DnsAnswer,
+    RecordKind,
+    SrvRecord,
+)
 from ranvier.world.clock import VirtualClock
 from ranvier.world.faults import DnsSays
 from ranvier.world.zone import (
@@ -174,9 +180,9 @@ class WorldDns:
 
     def _local(self, name: str, kind: RecordKind) -> DnsAnswer | None:
         has_address = kind in (RecordKind.A, RecordKind.AAAA)
-        ips, server = self.hosts.get(key_of(name)), "hosts file"
+        ips, server = self.hosts.get(key_of(name)), BY_HOSTS_FILE
         if ips is None or not has_address:
-            ips, server = ("127.0.0.1", "::1"), "localhost rule"
+            ips, server = ("127.0.0.1", "::1"), BY_LOCALHOST_RULE
             if key_of(name) != "localhost" and not key_of(name).endswith(".localhost"):
                 return None
         found = tuple(ip for ip in ips if address_kind(ip) is kind)
