@@ -97,7 +97,7 @@ def test_behind_a_proxy_the_command_to_try_needs_no_ca(tmp_path: Path) -> None:
     assert stop(one) == 0
     first, second, third = one.said
     assert first.startswith("example.org serves on http://127.0.0.1:")
-    assert second.endswith("(no version 1 without listen.proxy_certificate)")
+    assert second.endswith("  (version 1 is off)")
     assert third == "  try   ./dev run keys fetch example.org --allow-private"
 
 

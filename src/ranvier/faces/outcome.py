@@ -35,6 +35,8 @@ COULD_NOT = {
 A_NAME = "A server name is HOST or HOST:PORT, without https://, path or @user."
 
 CURES = {
+    "answer-unsupported": "Either a proxy in front of it lacks this path, or it publishes no such"
+    " version: key version 1 is for servers of 2014 alone.",
     "address-refused": "If you do mean to connect there: again with --allow-private.",
     "dns-silent": "If another DNS server should be asked: again with --dns IP[:PORT].",
     "tls-name-mismatch": "Ask by a name that is in the certificate; or its owner needs another.",

@@ -92,7 +92,7 @@ def _say(federation: Federation, address: Address) -> None:
     url = f"{'https' if config.listen.tls else 'http'}://{address}"
     first = "2014: /_matrix/key/v1"
     if not config.listen.tls and not config.listen.proxy_certificate:
-        first = "no version 1 without listen.proxy_certificate"
+        first = "version 1 is off"
     print(f"{identity.server_name} serves on {url} with key {identity.request_key.key_id}")
     print(f"  keys  {url}/_matrix/key/v2/server  ({first})")
     print(f"  try   {our_command()} {' '.join(_ask_ourselves(config))}", flush=True)
