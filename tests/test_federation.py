@@ -9,14 +9,39 @@ from typing import Any
 
 import pytest
 
-from ranvier import Config, Edges, Federation, Mode, ServerName
-from ranvier.config import Listen, Outgoing, Peer
-from ranvier.errors import BadConfiguration, Malformed, PeerFault, Unreachable
+import ranvier
+from ranvier import (
+    Address,
+    BadConfiguration,
+    Config,
+    Discovery,
+    Edges,
+    Federation,
+    KeyFetch,
+    KeyOutcome,
+    KeyVerdict,
+    Located,
+    Malformed,
+    Mode,
+    NetworkFault,
+    Outcome,
+    Peer,
+    PeerFault,
+    RanvierError,
+    Resolution,
+    Route,
+    ServerName,
+    ServerVersion,
+    Step,
+    StoreFault,
+    Trail,
+    TrustMode,
+    Unreachable,
+)
+from ranvier.config import Listen, Outgoing
 from ranvier.net.clock import SystemClock
 from ranvier.plugs import HttpResponse
 from ranvier.publishing import open_identity
-from ranvier.services.trust import TrustMode
-from ranvier.trail import Step
 from ranvier.world.server import VERSION
 from ranvier.world.world import World
 
@@ -40,6 +65,30 @@ async def test_one_open_federation_finds_fetches_and_asks() -> None:
         version = await fed.version("peer.example")
         assert version.name
         assert version.trail.of("version")
+
+
+def test_the_front_door_has_everything_that_its_methods_give_and_raise() -> None:
+    """So that a strictly typed program needs no other import (every name here is one)."""
+    gives = (Resolution, Located, KeyFetch, ServerVersion, Discovery, Route, Address)
+    inside = (Trail, Step, Outcome, KeyOutcome, KeyVerdict, Mode, TrustMode, Peer)
+    raises = (BadConfiguration, Malformed, Unreachable, PeerFault, NetworkFault, StoreFault)
+    front = [getattr(ranvier, name) for name in ranvier.__all__]
+    assert all(each in front for each in (*gives, *inside, *raises))
+    assert all(issubclass(each, RanvierError) for each in raises)
+    assert list(ranvier.__all__) == sorted(ranvier.__all__)
+
+
+async def test_key_file_and_store_may_be_given_without_a_configuration(tmp_path: Path) -> None:
+    key_file, database = tmp_path / "own.key", tmp_path / "own.db"
+    behind_a_proxy = Config(listen=Listen(tls=False))
+    fed = Federation(
+        "example.org", config=behind_a_proxy, signing_key=key_file, store=f"sqlite:{database}"
+    )
+    assert not key_file.exists()
+    async with fed:
+        assert str(fed.identity.server_name) == "example.org"
+    assert key_file.read_text().startswith(fed.identity.request_key.key_id.replace(":", " "))
+    assert database.exists()
 
 
 async def test_every_step_reaches_the_sink_as_it_ends() -> None:

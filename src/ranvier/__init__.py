@@ -11,21 +11,56 @@
 
 __version__ = "0.1.0"
 
-from ranvier.config import Config, load_config
-from ranvier.errors import RanvierError
-from ranvier.federation import Edges, Federation
+from ranvier.config import Config, Peer, load_config
+from ranvier.errors import (
+    BadConfiguration,
+    Malformed,
+    NetworkFault,
+    NotValid,
+    PeerFault,
+    RanvierError,
+    StoreFault,
+    Unreachable,
+)
+from ranvier.federation import Edges, Federation, Located
+from ranvier.protocol.addresses import Address
+from ranvier.protocol.keylife import KeyOutcome, KeyVerdict
 from ranvier.protocol.names import ServerName
-from ranvier.protocol.routes import Mode
-from ranvier.trail import Trail
+from ranvier.protocol.routes import Discovery, Mode, Route
+from ranvier.services.keyring import KeyFetch
+from ranvier.services.resolver import Resolution
+from ranvier.services.trust import TrustMode
+from ranvier.services.version import ServerVersion
+from ranvier.trail import Outcome, Step, Trail
 
 __all__ = [
+    "Address",
+    "BadConfiguration",
     "Config",
+    "Discovery",
     "Edges",
     "Federation",
+    "KeyFetch",
+    "KeyOutcome",
+    "KeyVerdict",
+    "Located",
+    "Malformed",
     "Mode",
+    "NetworkFault",
+    "NotValid",
+    "Outcome",
+    "Peer",
+    "PeerFault",
     "RanvierError",
+    "Resolution",
+    "Route",
     "ServerName",
+    "ServerVersion",
+    "Step",
+    "StoreFault",
     "Trail",
+    "TrustMode",
+    "Unreachable",
     "__version__",
     "load_config",
 ]

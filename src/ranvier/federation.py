@@ -41,10 +41,10 @@ from ranvier.trail import Recorder, Step, Trail
 class Edges(msgspec.Struct, frozen=True, kw_only=True):
     """One set of edges. ``store`` is closed by the federation that was handed it."""
 
-    clock: Any
-    dns: Any
-    wire: Any
-    store: Any
+    clock: Clock
+    dns: Dns
+    wire: Wire
+    store: Store
 
 
 class Located(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +70,9 @@ class Federation:
     """Our side of federation: find others, fetch their keys, publish our own.
 
     ``config`` holds everything; the other arguments are short forms of its
-    members. ``store`` is a path for SQLite, or ``None`` to keep nothing.
+    members. ``signing_key`` is the file of our keys, in Synapse's format; it is
+    made at the first use if it is not there. ``store`` is a path for SQLite
+    (``"ranvier.db"`` or ``"sqlite:ranvier.db"``), or ``None`` to keep nothing.
     ``serving`` says that we listen as configured: our own listener may then be
     asked although its address is private. ``sink`` is told of every step of every trail as it ends.
 
@@ -82,6 +84,7 @@ class Federation:
         server_name: str | ServerName | None = None,
         *,
         config: Config | None = None,
+        signing_key: str | Path | None = None,
         store: str | Path | None = None,
         dns: tuple[str, ...] = (),
         ca_file: str | Path | None = None,
@@ -93,6 +96,9 @@ class Federation:
         config = config or Config()
         if server_name is not None:
             config = msgspec.structs.replace(config, server_name=str(server_name))
+        if signing_key is not None:
+            signing = msgspec.structs.replace(config.signing, key_file=str(signing_key))
+            config = msgspec.structs.replace(config, signing=signing)
         outgoing = config.outgoing
         outgoing = msgspec.structs.replace(
             outgoing,
@@ -102,7 +108,7 @@ class Federation:
         )
         self.config = msgspec.structs.replace(config, outgoing=outgoing)
         check_config(self.config)
-        self._store_path = None if store is None else Path(store)
+        self._store_path = None if store is None else Path(str(store).removeprefix("sqlite:"))
         self._serving = serving
         self._given = edges
         self._sink = sink
