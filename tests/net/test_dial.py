@@ -253,7 +253,7 @@ async def test_a_look_takes_the_chain_and_sends_nothing(wire: NetWire, kind: Kin
 # Addresses
 
 
-@pytest.mark.req("SEC-05", "TLS-09")
+@pytest.mark.req("SEC-05", "TLS-09", "D25")
 @pytest.mark.parametrize(
     "ip",
     ["127.0.0.1", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "10.0.0.1",

@@ -115,7 +115,7 @@ EVENTS = [
 ]
 
 
-@pytest.mark.req("KEY2-07", "KEYF-06")
+@pytest.mark.req("KEY2-07", "KEYF-06", "AMB-13", "AMB-21")
 @pytest.mark.parametrize(
     ("key_id", "at", "enforce", "verdict"),
     [pytest.param(k, at, e, v, id=why) for k, at, e, v, why in EVENTS],

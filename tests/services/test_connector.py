@@ -108,7 +108,7 @@ TABLE = [
 
 @pytest.mark.req(
     "DISC-01", "DISC-02", "DISC-04", "DISC-05", "DISC-06", "DISC-07", "DISC-08", "DISC-09",
-    "DISC-10", "DISC-11", "DISC-12", "DISC-17", "SRV-06",
+    "DISC-10", "DISC-11", "DISC-12", "DISC-17", "SRV-06", "D25",
 )  # fmt: skip
 @pytest.mark.parametrize(("name", "file", "srv", "address", "host", "certificate", "sni"), TABLE)
 async def test_each_kind_of_route_reaches_the_right_address_as_the_right_name(
@@ -441,7 +441,7 @@ async def test_fresh_looks_everything_up_again(at: Setting) -> None:
     assert len(anew) == len(set(anew)) == 4, "each question once, though two steps need A and AAAA"
 
 
-@pytest.mark.req("API-09")
+@pytest.mark.req("API-09", "D25")
 async def test_a_redirect_on_a_federation_endpoint_is_an_answer_like_any_other(
     at: Setting,
 ) -> None:

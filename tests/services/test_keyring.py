@@ -35,7 +35,7 @@ async def test_a_healthy_server_gives_its_key_with_a_trail() -> None:
     assert {"key-name-matches", "key-self-signed"} <= {each["id"] for each in conditions}
 
 
-@pytest.mark.req("KEYF-06", "SEC-08")
+@pytest.mark.req("KEYF-06", "SEC-08", "D7")
 async def test_a_document_of_a_year_lives_seven_days_from_its_fetch() -> None:
     world = World()
     peer = Peer(world)
