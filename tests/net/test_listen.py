@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import socket
@@ -229,6 +230,49 @@ async def test_a_newcomer_waits_outside_while_every_seat_works() -> None:
         async with await house.call() as three:
             assert await three.end() == b""
         assert house.refused == {"no-seat": 1}
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize(
+    "sent",
+    [b"PUT /x HTTP/1.1\r\nHost: us.test\r\nContent-Length: 9\r\n\r\n1", b"?\r\n\r\n"],
+    ids=["half-a-body", "refused-and-still-there"],
+)
+async def test_who_dawdles_gives_way_when_nobody_rests(sent: bytes, tls: bool) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        budget = limits(listen_connections=2)
+        house = await stack.enter_async_context(listening(tls=tls, budget=budget))
+        for _ in range(2):
+            caller = await stack.enter_async_context(await house.call())
+            await caller.send(sent)
+            await caller.reply()
+        assert (await house.once(VERSION)).status == 200
+        assert "no-seat" not in house.refused
+
+
+async def test_without_descriptors_the_longest_idle_gives_way(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with listening() as house, await house.call() as idle:
+        await idle.ask(VERSION)
+        await house.later(1)
+        loop = asyncio.get_running_loop()
+        accept, short = loop.sock_accept, [OSError(errno.EMFILE, "too many open files")]
+
+        async def accepting(listening: socket.socket) -> Any:
+            found = await accept(listening)
+            if short:
+                found[0].close()
+                raise short.pop()
+            return found
+
+        monkeypatch.setattr(loop, "sock_accept", accepting)
+        async with await house.call():  # the listener waits in the accept of before
+            async with await house.call() as unlucky:
+                await unlucky.end()
+            assert await idle.end() == b""
+            assert (await house.once(VERSION)).status == 200
+        assert not caplog.records
 
 
 async def test_the_oldest_handshake_gives_way_to_a_newcomer() -> None:

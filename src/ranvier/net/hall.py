@@ -20,7 +20,7 @@ from uvicorn.server import ServerState
 
 from ranvier.limits import Limits
 from ranvier.net.heads import Refused
-from ranvier.net.stay import RESTING, Stay
+from ranvier.net.stay import DAWDLING, RESTING, Stay
 from ranvier.plugs import Clock
 
 
@@ -117,11 +117,18 @@ class Hall:
             self.empty.set()
 
     def make_room(self) -> bool:
-        """Close the connection that has idled longest; ``False`` if none idles."""
-        idle = [guest.stay for guest in self.guests if guest.stay.phase in RESTING]
-        if idle:
-            min(idle, key=lambda stay: stay.since).leave(self.tick)
-        return bool(idle)
+        """End the connection that has idled longest, or else the one that has dawdled longest.
+
+        At once, so that the seat is free. ``False`` if every connection is being worked for.
+        """
+        for phases in (RESTING, DAWDLING):
+            found = [guest for guest in self.guests if guest.stay.phase in phases]
+            if found:
+                oldest = min(found, key=lambda guest: guest.stay.since)
+                oldest.transport.abort()
+                self.gone(oldest)
+                return True
+        return False
 
     def answer(self, target: bytes, leaf: bytes | None, keep: bool) -> bytes | None:
         """The finished answer for a GET of ``target``, if the desk has one."""

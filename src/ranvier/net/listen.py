@@ -38,6 +38,8 @@ BACKLOG = 2048
 TURN = 16
 """Connections accepted before others get their turn."""
 
+_SHORT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
 Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 
 logger = logging.getLogger("ranvier.listen")
@@ -147,8 +149,10 @@ class Listener:
             try:
                 accepted, _ = await loop.sock_accept(listening)
             except OSError as error:  # out of descriptors, or the peer was gone already
-                logger.warning("a connection could not be accepted: %s", error)
-                await self._clock.sleep(SWEEP_SECONDS)
+                room = error.errno in _SHORT and self._make_room()
+                if not room:
+                    logger.warning("a connection could not be accepted: %s", error)
+                await self._clock.sleep(0.0 if room else SWEEP_SECONDS)
                 continue
             turn += 1
             if turn % TURN == 0:

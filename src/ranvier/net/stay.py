@@ -31,6 +31,9 @@ class Phase(Enum):
 RESTING = (Phase.FIRST, Phase.HEAD, Phase.IDLE)
 """Phases in which nobody is owed anything: these give way when seats are short."""
 
+DAWDLING = (Phase.BODY, Phase.ENDING)
+"""Phases in which only the peer holds things up: these give way when nobody rests."""
+
 
 class Stay:
     """The phase of one connection, since when, and until when."""
