@@ -111,6 +111,21 @@ async def test_headers_are_lower_case_in_order_with_repeats() -> None:
     assert response.header("none") is None
 
 
+async def test_an_answer_that_never_makes_us_wait_does_not_keep_others_waiting() -> None:
+    async def answer() -> None:
+        chunks = [b"1\r\nx\r\n"] * 50
+        await read(
+            [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", *chunks, b"0\r\n\r\n"]
+        )
+
+    reading, turns = asyncio.ensure_future(answer()), 0
+    while not reading.done():
+        turns += 1
+        await asyncio.sleep(0)
+    await reading
+    assert turns > 50
+
+
 async def test_an_answer_may_come_byte_by_byte() -> None:
     answer = (
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"

@@ -164,3 +164,16 @@ async def test_tickets_are_not_taken_for_an_answer() -> None:
         await stream.send(http(200))
         assert await stream.receive() == http(200)
         stream.close()
+
+
+def _many_tickets(context: ssl.SSLContext) -> None:
+    context.num_tickets = 3000
+
+
+async def test_tls_that_carries_nothing_comes_to_an_end() -> None:
+    with TlsListener(certs.good("a.test"), answering(), tweak=_many_tickets) as listener:
+        stream = await stream_to(listener)
+        with pytest.raises(ConnectionLost) as lost:
+            await stream.receive()
+        assert lost.value.code == "tls-without-content"
+        stream.close()

@@ -22,8 +22,9 @@ from ranvier.protocol.addresses import Address
 PIECE = 65_536
 """The most that is read from a socket at once, in bytes."""
 
-# Pieces that may hold nothing but session tickets and the like.
+# What may hold nothing but session tickets and the like: pieces, and bytes.
 _TICKETS = 8
+_EMPTY_BYTES = 4 * PIECE
 
 _UNREACHABLE = frozenset(
     {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EADDRNOTAVAIL}
@@ -149,7 +150,8 @@ class TlsStream:
         Raises: ConnectionLost; ``connection-cut`` if TCP ended without TLS's end mark,
         so that an answer without a length may have lost its end on the way.
         """
-        while True:
+        empty = 0
+        while empty <= _EMPTY_BYTES:
             try:
                 return self._tls.read(PIECE)
             except ssl.SSLWantReadError:
@@ -159,9 +161,10 @@ class TlsStream:
                     message = "it ended without TLS's end mark"
                     raise ConnectionLost("connection-cut", message) from error
                 raise ConnectionLost("connection-broken", f"while reading: {error}") from error
-            await self._more()
+            empty += await self._more()
+        raise ConnectionLost("tls-without-content", "it sends much TLS and nothing in it")
 
-    async def _more(self) -> None:
+    async def _more(self) -> int:
         try:
             if not self._flushing.locked():  # else the writer takes our few bytes along
                 await self._flush()
@@ -169,9 +172,9 @@ class TlsStream:
         except (OSError, ValueError) as error:
             raise ConnectionLost("connection-broken", f"while reading: {error}") from error
         if data:
-            self._in.write(data)
-        else:
-            self._in.write_eof()
+            return self._in.write(data)
+        self._in.write_eof()
+        return 0
 
     async def _flush(self) -> None:
         async with self._flushing:
