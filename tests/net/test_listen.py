@@ -296,6 +296,19 @@ async def test_a_handshake_that_never_began_leaves_no_socket_behind() -> None:
         theirs.close()
 
 
+async def test_a_path_cannot_write_lines_of_its_own_into_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def failing(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            raise ValueError("a bug")
+
+    async with listening(failing) as house:
+        assert (await house.once(get("/%0aERROR%20forged%1b[31m"))).status == 500
+    [record] = [each for each in caplog.records if each.levelno >= logging.ERROR]
+    assert record.getMessage() == r"the application failed at GET '/\nERROR forged\x1b[31m'"
+
+
 async def test_a_sweep_that_fails_is_not_the_last(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

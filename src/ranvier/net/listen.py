@@ -31,6 +31,7 @@ from ranvier.net.hall import Desk, Hall
 from ranvier.net.tls_server import ServerTls
 from ranvier.plugs import Clock
 from ranvier.protocol.addresses import Address
+from ranvier.protocol.text import shown
 
 SWEEP_SECONDS = 0.25
 PORTS_TRIED = 100
@@ -235,7 +236,8 @@ class JsonErrors:
         except asyncio.CancelledError:
             return  # the listener stops, and has waited long enough
         except Exception:
-            logger.exception("the application failed at %s %s", scope["method"], scope["path"])
+            path = shown(scope["path"], 200)  # decoded by now: it may hold line ends
+            logger.exception("the application failed at %s %s", scope["method"], path)
             if started:
                 raise
         if not started:
