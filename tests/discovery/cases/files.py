@@ -8,6 +8,7 @@ from tests.discovery.cases.srvs import AT_3_5, AT_6, BAD_KINDS, CODES
 from tests.discovery.cases.steps import PLAIN_ZONE
 from tests.discovery.scenario import (
     APEX,
+    APEX6,
     FED,
     HS,
     OLD,
@@ -118,6 +119,7 @@ BODIES = (
     invalid("m.server-missing", "well-known-member", page({"m.homeserver": {}})),
     invalid("empty-body", "well-known-json", page(b"")),
     invalid("bad-json", "well-known-json", page(b'{"m.server": "hs.example.org"')),
+    invalid("m.server-twice", "well-known-json", page(b'{"m.server": "a.test", ' + GOOD[1:])),
     invalid("array", "well-known-json", page([{"m.server": "hs.example.org"}])),
     invalid("string", "well-known-json", page("hs.example.org")),
     invalid("html", "well-known-json", page(b"<!doctype html><p>{}", Content_Type="text/html")),
@@ -178,6 +180,19 @@ def behind(id: str, code: str, kind: Kind = Kind.GOOD, mood: Mood = Mood.SERVES)
 
 BEHIND = (
     *(behind(kind, CODES[kind], kind) for kind in BAD_KINDS),
+    Scenario(
+        id="file-behind-a-dead-address-comes-from-the-live-one",
+        rows=("DISC-03", "DISC-15"),
+        zone=PLAIN_ZONE | {"example.org": host(APEX, APEX6)},
+        listens=(
+            web("hs.example.org", where=at(APEX6, 443), mood=Mood.DEAF),
+            web("hs.example.org"),
+            HS_HOST,
+        ),
+        ends=AT_3_5,
+        file="",
+        seconds=(0.25, 5.0),
+    ),
     behind("plain-http", "tls-not-tls", mood=Mood.PLAIN),
     behind("a-reset", "tls-closed", mood=Mood.RESETS),
     behind("a-hanging-handshake", "well-known-timeout", mood=Mood.HANGS),
