@@ -22,9 +22,10 @@ from ranvier.faces.cli import app
 from ranvier.protocol.keyconditions import V1_RULES, V2_RULES
 from tests.house.codes import CONDITION, Code, find_codes
 
-CLI = Path("docs/reference/cli.md")
-ERRORS = Path("docs/reference/errors.md")
-SENTENCES = Path("tools/sentences.toml")
+ROOT = Path(__file__).parent.parent
+CLI = ROOT / "docs/reference/cli.md"
+ERRORS = ROOT / "docs/reference/errors.md"
+SENTENCES = ROOT / "tools/sentences.toml"
 
 _SCREEN = re.compile(r"(<!-- help(?P<words>[a-z ]*) -->\n```\n).*?(?=```)", re.DOTALL)
 

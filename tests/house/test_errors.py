@@ -10,6 +10,7 @@ import ast
 import re
 
 import pytest
+from tools import reference
 
 from tests.house.codes import CONDITION, Code, find_codes
 from tests.house.tree import ROOT, modules
@@ -69,5 +70,6 @@ def test_the_texts_are_the_ones_that_were_agreed(request: pytest.FixtureRequest)
     now = snapshot(codes)
     if request.config.getoption("--update-error-texts"):
         SNAPSHOT.write_text(now)
+        reference.ERRORS.write_text(reference.errors_page())
     before = SNAPSHOT.read_text().splitlines() if SNAPSHOT.exists() else []
     assert before == now.splitlines(), "renew with --update-error-texts if this is meant"

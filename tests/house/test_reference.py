@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import get_args
 
 import msgspec
-import pytest
 from tools import reference
 
 from ranvier.config import Config, load_config
@@ -18,15 +17,8 @@ DOCS = ROOT / "docs"
 CONFIG = DOCS / "reference" / "config.md"
 
 
-@pytest.fixture(autouse=True)
-def at_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tool works on the tree it is started in."""
-    monkeypatch.chdir(ROOT)
-
-
-def test_the_page_of_errors_is_what_the_source_says(request: pytest.FixtureRequest) -> None:
-    if request.config.getoption("--update-error-texts"):
-        reference.ERRORS.write_text(reference.errors_page())
+def test_the_page_of_errors_is_what_the_source_says() -> None:
+    """``--update-error-texts`` renews it together with the snapshot (test_errors)."""
     assert reference.ERRORS.read_text() == reference.errors_page(), "run: python -m tools.reference"
 
 
