@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from ranvier.config import Config, Outgoing, Peer, load_config
 from ranvier.errors import BadConfiguration
 from ranvier.federation import Federation
+from ranvier.protocol.names import parse_server_name_2014
 from ranvier.protocol.routes import Mode
 from ranvier.services.trust import TrustMode
 
@@ -46,7 +47,7 @@ class Going:
     def federation(self, name: str) -> Federation:
         """A federation that asks as these options say. Raises: BadConfiguration, Malformed."""
         config = load_config(self.config) if self.config else Config()
-        listed = self._peer(name)
+        listed = self._peer(name, config)
         return Federation(
             config=msgspec.structs.replace(
                 config,
@@ -71,22 +72,28 @@ class Going:
             timeout=outgoing.timeout if self.timeout is None else self.timeout,
         )
 
-    def _peer(self, name: str) -> Peer | None:
-        """What ``--mode`` and ``--trust`` say, for this one name and no other (SEC-20)."""
+    def _peer(self, name: str, config: Config) -> Peer | None:
+        """What ``--mode`` and ``--trust`` say, for this one name and no other (SEC-20).
+
+        What only one of them says leaves the other as the configuration has it.
+        """
         if self.mode is None and self.trust is None:
             return None
-        trust, leaves, verify_keys = _trust(self.trust)
-        return Peer(
-            names=(name,),
-            trust=trust,
-            mode=self.chosen_mode() or Mode.CURRENT,
-            certificate_sha256=leaves,
-            verify_keys=verify_keys,
-        )
+        parsed = parse_server_name_2014(name)
+        listed = next((peer for peer in config.peers if peer.rule().lists(parsed)), Peer())
+        listed = msgspec.structs.replace(listed, names=(name,), networks=())
+        if self.mode is not None:
+            listed = msgspec.structs.replace(listed, mode=Mode(self.mode))
+        if self.trust is not None:
+            trust, leaves, verify_keys = _trust(self.trust)
+            listed = msgspec.structs.replace(
+                listed, trust=trust, certificate_sha256=leaves, verify_keys=verify_keys
+            )
+        return listed
 
 
-def _trust(text: str | None) -> tuple[TrustMode, tuple[str, ...], dict[str, str]]:
-    if text in (None, TrustMode.WEB_PKI):
+def _trust(text: str) -> tuple[TrustMode, tuple[str, ...], dict[str, str]]:
+    if text == TrustMode.WEB_PKI:
         return TrustMode.WEB_PKI, (), {}
     if text == TrustMode.PUBLISHED_CERTIFICATE:
         return TrustMode.PUBLISHED_CERTIFICATE, (), {}
