@@ -12,6 +12,7 @@ from ranvier.errors import PeerFault, StoreFault, Unreachable
 from ranvier.plugs import HttpRequest, HttpResponse
 from ranvier.protocol.canonical import encode_base64
 from ranvier.protocol.certificates import fingerprint
+from ranvier.protocol.signing import SigningKey
 from ranvier.protocol.trust import Pinned, WebPki
 from ranvier.services.keyring import KeyFetch
 from ranvier.services.publishedcert import NOTE_KIND
@@ -193,6 +194,48 @@ async def test_a_configured_key_lets_in_only_who_signs_with_it() -> None:
         await keyring(fresh, rule).fetch(name())
     assert caught.value.code == "key-signed-by-known"
     assert await pins_in(fresh) is None
+
+
+@pytest.mark.req("SEC-20")
+@pytest.mark.parametrize("by_key", [False, True], ids=["certificate", "key"])
+async def test_what_is_configured_puts_out_who_was_let_in_before(by_key: bool) -> None:
+    """A man in the middle at the first use, and then the operator learns the truth."""
+    world = World()
+    middle = Peer(world, seed=True)
+    middle.keys = (SigningKey(KEY.key_id, OTHER_KEY.seed),)
+    await keyring(world, SEED_RULE).fetch(name())
+    owner = middle.self_signed()
+    truth = (
+        msgspec.structs.replace(SEED_RULE, verify_keys=(KEY.verify_key,))
+        if by_key
+        else msgspec.structs.replace(SEED_RULE, leaves=frozenset({fingerprint(owner.leaf)}))
+    )
+    with pytest.raises((PeerFault, Unreachable)):
+        await keyring(world, truth).fetch(name())
+    peer = Peer(world, seed=True)
+    peer.show(owner)
+    fetched = await keyring(world, truth).fetch(name())
+    assert fetched.document.verify_keys == (KEY.verify_key,)
+    assert fetched.entered == ("configured key" if by_key else "configured certificate")
+    kept = await pins_in(world)
+    assert kept is not None
+    assert kept.leaves == (fingerprint(owner.leaf),)
+    assert kept.verify_keys() == {KEY.key_id: KEY.verify_key}
+    later = await keyring(world, SEED_RULE).fetch(name())
+    assert later.entered == fetched.entered, "what was configured once outlives its line"
+
+
+@pytest.mark.req("SEC-20")
+async def test_a_certificate_that_is_configured_no_more_is_not_accepted() -> None:
+    world = World()
+    peer = Peer(world, seed=True)
+    for leaf in (peer.certificate, peer.self_signed()):
+        peer.show(leaf)
+        rule = msgspec.structs.replace(SEED_RULE, leaves=frozenset({fingerprint(leaf.leaf)}))
+        ring = keyring(world, rule)
+        await ring.fetch(name(), fresh=True)
+    accepted = await ring.trust_for(name(), Recorder(world.clock.tick))
+    assert accepted == Pinned(frozenset({fingerprint(peer.certificate.leaf)}))
 
 
 def _changed(**members: object) -> Wrong:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ranvier.limits import Limits
 from ranvier.protocol.names import parse_server_name
-from ranvier.protocol.signing import generate_signing_key
+from ranvier.protocol.signing import VerifyKey, generate_signing_key
 from ranvier.services.trust import DEFAULT_RULE, Pins, TrustBook, TrustMode, TrustRule
 
 RULE = TrustRule(
@@ -58,11 +60,24 @@ def test_the_first_rule_that_lists_a_name_holds() -> None:
     assert TrustBook((other, RULE)).rule_for(parse_server_name("old.example")) is other
 
 
-def test_pins_keep_the_last_used_leaves_and_never_give_a_key_id_other_bytes() -> None:
-    first = generate_signing_key(b"1" * 32, "a").verify_key
-    second = generate_signing_key(b"2" * 32, "a").verify_key
-    pins = Pins().accepting("aa", (first,), most=2).accepting("bb", (second,), most=2)
+def test_pins_keep_the_last_used_and_never_give_a_key_id_other_bytes() -> None:
+    few = Limits(pins_per_name=2, keys_per_document=2)
+    first, other = (_key(each, "a") for each in (b"1", b"2"))
+    pins = Pins().accepting("aa", (first,), few).accepting("bb", (other,), few)
     assert pins.leaves == ("aa", "bb")
-    assert pins.verify_keys()["ed25519:a"].key == first.key
-    assert pins.accepting("aa", (), most=2).leaves == ("bb", "aa")
-    assert pins.accepting("cc", (), most=2).leaves == ("bb", "cc")
+    assert pins.verify_keys() == {"ed25519:a": first}
+    assert pins.accepting("aa", (), few).leaves == ("bb", "aa")
+    assert pins.accepting("cc", (), few).leaves == ("bb", "cc")
+    flooded = pins.accepting("aa", (_key(b"3", "b"), first, _key(b"4", "c")), few)
+    assert [key_id for key_id, _ in flooded.keys] == ["ed25519:a", "ed25519:c"]
+
+
+def test_a_configured_key_counts_whatever_was_kept() -> None:
+    rule = msgspec.structs.replace(RULE, verify_keys=(_key(b"1", "a"),))
+    kept = Pins(configured=rule.entry, keys=(("ed25519:a", "of nobody's"),), leaves=("aa",))
+    assert kept.under(rule).verify_keys() == {"ed25519:a": _key(b"1", "a")}
+    assert kept.under(RULE) == kept, "a line that is gone changes nothing"
+
+
+def _key(seed: bytes, version: str) -> VerifyKey:
+    return generate_signing_key(seed * 32, version).verify_key

@@ -156,12 +156,13 @@ class Keyring:
             self._held.move_to_end(name.text)
             recorder.note("keys", f"keys of {name}", "in memory and still good")
             return held, "memory"
-        kept = await self._kept(name, rule)
+        kept, entered = await self._kept(name, rule), ""
+        if rule.trust is TrustMode.PUBLISHED_CERTIFICATE:
+            entered = (await self._first_sight.pins(name, rule)).entered
+            kept = kept if entered else ()  # accepted before something else was configured
         if not fresh and kept and self._lives(newest := _request_view(kept, rule, self._limits)):
             recorder.note("keys", f"keys of {name}", "in the store and still good")
-            if rule.trust is TrustMode.PUBLISHED_CERTIFICATE:
-                pins = await self._first_sight.pins(name, rule)
-                newest = msgspec.structs.replace(newest, entered=pins.entered)
+            newest = msgspec.structs.replace(newest, entered=entered)
             self._remember(name, newest)
             return newest, "store"
         held = await self._from_origin(name, rule, _known_keys(kept, self._limits), recorder)

@@ -50,15 +50,12 @@ class FirstSight:
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def pins(self, name: ServerName, rule: TrustRule) -> Pins:
-        """What is accepted for ``name``: kept pins and configured ones.
+        """What is accepted for ``name``: configured pins, and kept ones beside them.
 
         Raises: StoreFault.
         """
         kept = await self._notes.read(NOTE_KIND, name.text)
-        pins = Pins() if kept is None else _read_pins(kept, name)
-        for leaf in sorted(rule.leaves - set(pins.leaves)):
-            pins = msgspec.structs.replace(pins, leaves=(leaf, *pins.leaves))
-        return pins.accepting_keys(rule.verify_keys)
+        return (Pins() if kept is None else _read_pins(kept, name)).under(rule)
 
     async def fetch(self, name: ServerName, rule: TrustRule, recorder: Recorder) -> Held:
         """Fetch, examine and pin. One at a time for a name: there is one first contact.
@@ -95,7 +92,7 @@ class FirstSight:
         finally:
             await connection.link.close()
         accepted = msgspec.structs.replace(pins, entered=entered).accepting(
-            fingerprint(leaf), document.verify_keys, most=self._limits.pins_per_name
+            fingerprint(leaf), document.verify_keys, self._limits
         )
         await self._notes.write(NOTE_KIND, name.text, msgspec.json.encode(accepted))
         return held

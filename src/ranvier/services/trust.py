@@ -17,6 +17,7 @@ from enum import StrEnum
 
 import msgspec
 
+from ranvier.limits import Limits
 from ranvier.protocol.canonical import decode_base64, encode_base64
 from ranvier.protocol.keys import KeyVersion
 from ranvier.protocol.names import HostKind, ServerName
@@ -52,6 +53,12 @@ class TrustRule(msgspec.Struct, frozen=True, kw_only=True):
         seed = self.mode is Mode.SEED or self.trust is TrustMode.PUBLISHED_CERTIFICATE
         return KeyVersion.V1 if seed else KeyVersion.V2
 
+    @property
+    def entry(self) -> tuple[str, ...]:
+        """What the names are configured to enter by; empty is first use."""
+        keys = [f"{each.key_id}={encode_base64(each.key)}" for each in self.verify_keys]
+        return (*sorted(self.leaves), *sorted(keys))
+
     def lists(self, name: ServerName) -> bool:
         """Whether this rule is about ``name``."""
         return any(_matches(pattern, name) for pattern in self.names) or any(
@@ -75,11 +82,13 @@ class TrustBook(msgspec.Struct, frozen=True):
 class Pins(msgspec.Struct, frozen=True, kw_only=True):
     """What has been accepted for one name under ``published-certificate``.
 
-    ``entered`` says how the name came in. ``leaves`` are kept oldest first;
-    ``keys`` are (key id, unpadded base64).
+    ``entered`` says how the name came in, ``configured`` is the rule's
+    :attr:`~TrustRule.entry` of then. ``leaves`` are kept oldest first, and so are
+    ``keys``: (key id, unpadded base64).
     """
 
     entered: str = ""
+    configured: tuple[str, ...] = ()
     leaves: tuple[str, ...] = ()
     keys: tuple[tuple[str, str], ...] = ()
 
@@ -89,18 +98,35 @@ class Pins(msgspec.Struct, frozen=True, kw_only=True):
             key_id: VerifyKey(key_id=key_id, key=decode_base64(text)) for key_id, text in self.keys
         }
 
-    def accepting(self, leaf: str, keys: tuple[VerifyKey, ...], *, most: int) -> Pins:
-        """These pins with one more leaf (the last used is last; the oldest fall off)
-        and with the document's keys."""
-        leaves = (*(each for each in self.leaves if each != leaf), leaf)[-most:]
-        return msgspec.structs.replace(self, leaves=leaves).accepting_keys(keys)
+    def under(self, rule: TrustRule) -> Pins:
+        """These pins with what ``rule`` configures, which always counts.
 
-    def accepting_keys(self, keys: tuple[VerifyKey, ...]) -> Pins:
-        """These pins with more keys. A known key id never takes other bytes (D8)."""
+        If that is news, it counts alone: whoever was let in by first use, or by a
+        certificate that is configured no more, does not stay beside it.
+        """
+        pins = self
+        if rule.entry and rule.entry != self.configured:
+            pins = Pins(configured=rule.entry)
+        leaves = (*sorted(rule.leaves - set(pins.leaves)), *pins.leaves)
+        own = {each.key_id: encode_base64(each.key) for each in rule.verify_keys}
+        keys = tuple((own | dict(pins.keys) | own).items())
+        return msgspec.structs.replace(pins, leaves=leaves, keys=keys)
+
+    def accepting(self, leaf: str, keys: tuple[VerifyKey, ...], limits: Limits) -> Pins:
+        """These pins with one more leaf and with a document's keys.
+
+        The last used are last, and the oldest fall off. A known key id never takes
+        other bytes (D8).
+        """
+        leaves = (*(each for each in self.leaves if each != leaf), leaf)
         known = dict(self.keys)
         for key in keys:
-            known.setdefault(key.key_id, encode_base64(key.key))
-        return msgspec.structs.replace(self, keys=tuple(known.items()))
+            known[key.key_id] = known.pop(key.key_id, encode_base64(key.key))
+        return msgspec.structs.replace(
+            self,
+            leaves=leaves[-limits.pins_per_name :],
+            keys=tuple(known.items())[-limits.keys_per_document :],
+        )
 
 
 def _matches(pattern: str, name: ServerName) -> bool:
