@@ -117,7 +117,7 @@ def certificate_fault(
     code, sentence = _CODES.get(error.verify_code, default)
     if code == "tls-name-mismatch" and _common_name_only(chain):
         code, sentence = "tls-common-name-only", "its certificate names no host but in its CN"
-    message = f"{sentence}, not good for {str(name)!r:.300} ({error.verify_message})"
+    message = f"{sentence}: not good for {str(name)!r:.300} ({error.verify_message})"
     return TlsFault(code, message, clause=CLAUSE, certificates=chain)
 
 

@@ -117,12 +117,20 @@ class Connector:
 
 def _unreachable(name: ServerName, faults: tuple[NetworkFault, ...]) -> Unreachable:
     if not faults:
-        return Unreachable("no-address", f"No address was found for {name}.", clause="[s2s:tls]")
+        clause = "[s2s:resolving-server-names]"
+        return Unreachable("no-address", f"No address was found for {name}.", clause=clause)
+    last = faults[-1]
+    if len(faults) == 1:
+        return Unreachable(
+            "no-connection",
+            f"No connection to {name}: {last.message}",
+            clause=last.clause or "[s2s:tls]",
+        )
     counted = Counter(fault.code for fault in faults)
     codes = ", ".join(f"{code} ({count})" for code, count in counted.items())
     return Unreachable(
         "no-connection",
         f"No connection to {name} after {len(faults)} attempts: {codes}."
-        f" The last one: {faults[-1].message}",
-        clause=faults[-1].clause or "[s2s:tls]",
+        f" The last one: {last.message}",
+        clause=last.clause or "[s2s:tls]",
     )
