@@ -334,11 +334,47 @@ async def test_an_old_revision_is_brought_up_to_date(path: Path) -> None:
 
 
 async def test_many_that_open_a_new_store_at_once_take_turns(path: Path) -> None:
-    stores = await asyncio.gather(*(opening(path, 5.0) for _ in range(5)))
+    stores = await asyncio.gather(*(opening(path, 5.0) for _ in range(8)))
     await asyncio.gather(*(each.notes.write("n", str(id(each)), b"v") for each in stores))
     for each in stores:
         assert await each.notes.read("n", str(id(stores[0]))) == b"v"
         await each.close()
+
+
+async def test_a_new_store_that_another_process_holds_is_locked(path: Path) -> None:
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    assert await refusal(path) == "store-locked"
+    other.execute("ROLLBACK")
+    other.close()
+    await (await opening(path)).close()
+
+
+async def test_a_store_that_is_being_made_by_another_is_waited_for(path: Path) -> None:
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    threading.Timer(0.5, lambda: other.execute("ROLLBACK")).start()
+    store = await opening(path, 5.0)
+    await store.close()
+    other.close()
+
+
+async def test_without_a_reader_the_writer_is_closed_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await (await opening(path)).close()
+    first = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connections = [first]
+
+    def connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
+        if connections:
+            return connections.pop()
+        raise sqlite3.OperationalError("no more")
+
+    monkeypatch.setattr("ranvier.store.sqlite._connect", connect)
+    assert await refusal(path) == "store-failed"
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        first.execute("SELECT 1")
 
 
 @pytest.mark.parametrize("broken", ["PRAGMA application_id = 7", "DROP TABLE alembic_version"])

@@ -13,11 +13,20 @@ from pathlib import Path
 from ranvier.errors import StoreFault
 
 
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether another connection is in the way, perhaps for a moment only."""
+    return _kind(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _kind(error: sqlite3.Error) -> int:
+    """The primary result code."""
+    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)) & 0xFF
+
+
 def fault(error: sqlite3.Error, path: Path) -> StoreFault:
     """The StoreFault for an error of SQLite on ``path``."""
-    kind = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     where = f"{str(path)!r}: {error}"
-    match kind:
+    match _kind(error):
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return StoreFault("store-locked", f"another process holds the store {where}")
         case sqlite3.SQLITE_FULL:

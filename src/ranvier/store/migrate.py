@@ -15,6 +15,9 @@ from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
+_WAIT_SECONDS = 0.2
+"""For another process that does the same; who calls tries again."""
+
 HERE = Path(__file__).parent / "migrations"
 
 
@@ -28,7 +31,11 @@ def configuration() -> Config:
 
 def upgrade(path: Path, revision: str) -> None:
     """Bring the file to ``revision``. Raises: sqlite3.Error."""
-    engine = create_engine("sqlite://", creator=lambda: sqlite3.connect(path), poolclass=NullPool)
+    engine = create_engine(
+        "sqlite://",
+        creator=lambda: sqlite3.connect(path, timeout=_WAIT_SECONDS),
+        poolclass=NullPool,
+    )
 
     @event.listens_for(engine, "connect")
     def take_over(connection: sqlite3.Connection, _record: object) -> None:

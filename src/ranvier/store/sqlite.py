@@ -13,11 +13,13 @@ that come first from any.
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from ranvier.plugs import Clock, StoredDocument
+from ranvier.store.faults import is_busy
 from ranvier.store.lane import Lane
 from ranvier.store.schema import prepare
 
@@ -26,6 +28,7 @@ WINDOW_SECONDS = 0.003
 
 BUSY_SECONDS = 5.0
 _NAMES_AT_ONCE = 500
+_OPENINGS = 50
 
 _LOAD = """
     SELECT id, server_name, version, body, trust, source, first_seen, fetched_at, valid_until
@@ -123,12 +126,32 @@ class SqliteStore:
 def _connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
     """A connection with our settings, on a file that is ours and up to date.
 
+    Several that open a new file at once get in each other's way in places where
+    SQLite does not wait by itself; so it is tried again in small steps.
+
     Raises: StoreFault, sqlite3.Error.
     """
-    db = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None)
+    step = busy_seconds / _OPENINGS
+    for _ in range(_OPENINGS - 1):
+        try:
+            return _opened(path, step, busy_seconds)
+        except sqlite3.OperationalError as error:
+            if not is_busy(error):
+                raise
+        threading.Event().wait(step)
+    return _opened(path, step, busy_seconds)
+
+
+def _opened(path: Path, step: float, busy_seconds: float) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=step, isolation_level=None)
     try:
         prepare(db, path)
-        for setting in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+        for setting in (
+            "journal_mode = WAL",
+            "synchronous = NORMAL",
+            "foreign_keys = ON",
+            f"busy_timeout = {round(busy_seconds * 1000)}",
+        ):
             db.execute(f"PRAGMA {setting}")
     except BaseException:
         db.close()
