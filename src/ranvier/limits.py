@@ -71,6 +71,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     key_document_bytes: int = 262_144
     keys_per_document: int = 100
     signatures_per_document: int = 200
+    documents_of_server_bytes: int = 1_048_576  # kept of one server; an honest one has 1 KiB
+    documents_cached_bytes: int = 16_777_216  # of all servers, in memory
     pins_per_name: int = 16
 
     # JSON

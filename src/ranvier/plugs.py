@@ -147,7 +147,10 @@ class StoredDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 class KeyShelf(Protocol):
     """Documents, append only, pruned by rule: per (server, key id, bytes) the first,
-    the latest direct and the one with the greatest ``valid_until`` stay (D9)."""
+    the latest direct and the one with the greatest ``valid_until`` stay (D9).
+
+    Of one server ``Limits.documents_of_server_bytes`` stay: the oldest, so that
+    nobody can flush a server's past away, and always the latest direct one."""
 
     async def load(self, server_names: Iterable[str]) -> Mapping[str, tuple[StoredDocument, ...]]:
         """All kept documents of the named servers, oldest first; each asked name is a key.

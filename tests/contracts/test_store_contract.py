@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ranvier.errors import StoreFault
-from ranvier.limits import Ms
+from ranvier.limits import Limits, Ms
 from ranvier.net.clock import SystemClock
 from ranvier.plugs import Store, StoredDocument
 from ranvier.store.sqlite import SqliteStore
@@ -86,6 +86,18 @@ async def test_many_names_may_be_asked_at_once(store: Store) -> None:
     await store.keys.save(document(1, server_name=name) for name in names[:1500])
     found = await store.keys.load(names)
     assert [len(found[name]) for name in names] == [1] * 1500 + [0] * 500
+
+
+async def test_of_one_server_only_so_much_is_kept_the_oldest_and_the_latest(store: Store) -> None:
+    big = Limits().documents_of_server_bytes // 4
+    for at in range(1, 10):
+        key = (f"ed25519:k{at}", b"K" * 32)
+        await store.keys.save([document(at, keys=(key,), body=b"%d" % at + bytes(big - 1))])
+    copy = document(10, keys=(("ed25519:k10", b"K" * 32),), source="notary.test")
+    await store.keys.save([copy])
+    assert await kept(store) == [1, 2, 3, 4, 9], "a notary's copy pushes nothing out"
+    await store.keys.save([document(1, server_name="b.test")])
+    assert await kept(store, "b.test") == [1]
 
 
 async def test_a_document_comes_back_as_it_went_in(store: Store) -> None:

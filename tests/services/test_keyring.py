@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from ranvier.errors import ConnectionLost, PeerFault, TimedOut, Unreachable
-from ranvier.limits import DAY_MS, WEEK_MS, Limits
+from ranvier.limits import DAY_MS, WEEK_MS, Limits, Ms
 from ranvier.protocol.keylife import KeyVerdict
 from ranvier.protocol.keys import KeyVersion
 from ranvier.protocol.routes import Mode
@@ -286,6 +286,28 @@ async def test_memory_holds_only_so_many_names() -> None:
     await ring.fetch(name())
     assert (await ring.fetch(name())).source == "store"
     assert len(peer.asked) == 1
+
+
+async def test_memory_holds_only_so_many_bytes() -> None:
+    world = World()
+    Peer(world)
+    one = len((await keyring(world).fetch(name())).document.body)
+    for most, source in ((one, "memory"), (one - 1, "store")):
+        ring = keyring(world, limits=Limits(documents_cached_bytes=most))
+        await ring.fetch(name())
+        assert (await ring.fetch(name())).source == source
+
+
+async def test_a_kept_key_that_is_refused_by_now_spoils_nothing() -> None:
+    world = World()
+    Peer(world)
+    ring = keyring(world)
+    await ring.fetch(name())
+    [kept] = (await world.store.keys.load([NAME]))[NAME]
+    refused = msgspec.structs.replace(kept, keys=((KEY.key_id, b"\0" * 32),), first_seen=Ms(0))
+    await world.store.keys.save([refused])
+    fetched = await ring.fetch(name(), fresh=True)
+    assert [each.verdict for each in fetched.outcomes] == [KeyVerdict.GOOD]
 
 
 def v2(peer: Peer) -> bytes:

@@ -1,10 +1,12 @@
-"""What only the store in memory can do: fail on command."""
+"""What only the store in memory does: fail on command, and forget whole servers."""
 
 from __future__ import annotations
 
 import pytest
 
 from ranvier.errors import StoreFault
+from ranvier.limits import Limits, Ms
+from ranvier.plugs import StoredDocument
 from ranvier.world import MemoryStore
 
 
@@ -18,3 +20,17 @@ async def test_a_broken_store_refuses_every_deed_until_it_is_mended() -> None:
         assert raised.value.code == "store-failed"
     store.broken = False
     assert await store.notes.read("pin", "a.test") == b"x"
+
+
+async def test_memory_does_not_grow_with_every_name_there_is() -> None:
+    store = MemoryStore()
+    names = [f"{each}.test" for each in range(100)]
+    for place, name in enumerate(names):
+        document = StoredDocument(
+            server_name=name, version="v2", body=bytes(250_000), trust="web-pki", source="origin",
+            first_seen=Ms(place), fetched_at=Ms(place), valid_until=Ms(0), keys=(("a", b""),),
+        )  # fmt: skip
+        await store.keys.save([document])
+    kept = [name for name, found in (await store.keys.load(names)).items() if found]
+    assert kept == names[-len(kept) :], "the latest stay"
+    assert 250_000 * len(kept) <= Limits().documents_cached_bytes < 250_000 * (len(kept) + 1)

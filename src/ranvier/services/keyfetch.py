@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Self
 
 import msgspec
@@ -44,7 +45,7 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
         *,
         expected_name: str,
         now: Ms,
-        known_keys: dict[str, VerifyKey],
+        known_keys: Mapping[str, VerifyKey],
         peer_certificate: bytes,
         recorder: Recorder,
         entered: str = "",

@@ -21,10 +21,11 @@ The *request view* is the newest document fetched directly, whatever it says
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from ranvier.errors import RanvierError, TimedOut
+from ranvier.errors import Malformed, NotValid, RanvierError, TimedOut
 from ranvier.limits import Limits, Ms
 from ranvier.plugs import Clock, Store, StoredDocument
 from ranvier.protocol.conditions import Condition
@@ -87,6 +88,7 @@ class Keyring:
         self._book = book
         self._first_sight = FirstSight(connector, store.notes, clock, limits)
         self._held: OrderedDict[str, Held] = OrderedDict()
+        self._held_bytes = 0
         self._in_flight: InFlight[tuple[str, bool], Obtained] = InFlight()
 
     async def fetch(
@@ -165,7 +167,7 @@ class Keyring:
             newest = msgspec.structs.replace(newest, entered=entered)
             self._remember(name, newest)
             return newest, "store"
-        held = await self._from_origin(name, rule, _known_keys(kept, self._limits), recorder)
+        held = await self._from_origin(name, rule, _known_keys(kept), recorder)
         await self._keep(name, rule, held)
         return held, "origin"
 
@@ -181,7 +183,7 @@ class Keyring:
         )
 
     async def _from_origin(
-        self, name: ServerName, rule: TrustRule, known: dict[str, VerifyKey], recorder: Recorder
+        self, name: ServerName, rule: TrustRule, known: Mapping[str, VerifyKey], recorder: Recorder
     ) -> Held:
         if rule.trust is TrustMode.PUBLISHED_CERTIFICATE:
             return await self._first_sight.fetch(name, rule, recorder)
@@ -221,10 +223,18 @@ class Keyring:
         self._remember(name, held)
 
     def _remember(self, name: ServerName, held: Held) -> None:
+        self._forget(name.text)
         self._held[name.text] = held
-        self._held.move_to_end(name.text)
-        if len(self._held) > self._limits.cache_entries:
-            self._held.popitem(last=False)
+        self._held_bytes += len(held.document.body)
+        most = self._limits
+        while self._held and (
+            len(self._held) > most.cache_entries or self._held_bytes > most.documents_cached_bytes
+        ):
+            self._forget(next(iter(self._held)))
+
+    def _forget(self, name: str) -> None:
+        gone = self._held.pop(name, None)
+        self._held_bytes -= len(gone.document.body) if gone else 0
 
     def _lives(self, held: Held) -> bool:
         return self._clock.now() < life_ends(held.document, held.fetched_at)
@@ -266,20 +276,38 @@ def _request_view(kept: tuple[StoredDocument, ...], rule: TrustRule, limits: Lim
         document,
         expected_name=newest.server_name,
         now=newest.fetched_at,
-        known_keys=_known_keys(older, limits) or None,
+        known_keys=_known_keys(older) or None,
         authenticated=rule.trust is TrustMode.WEB_PKI,
     )
     return Held(document=document, conditions=conditions, fetched_at=newest.fetched_at)
 
 
-def _known_keys(kept: tuple[StoredDocument, ...], limits: Limits) -> dict[str, VerifyKey]:
+def _known_keys(kept: tuple[StoredDocument, ...]) -> Mapping[str, VerifyKey]:
     """Every key of the kept documents. A known id never takes other bytes (D8).
 
     So the alarm does not fall silent because the other bytes were seen a second time.
     """
-    known: dict[str, VerifyKey] = {}
+    known: dict[str, bytes] = {}
     for stored in sorted(kept, key=lambda each: each.first_seen):
-        document = parse_key_document(stored.body, KeyVersion(stored.version), limits)
-        for key in document.verify_keys:
-            known.setdefault(key.key_id, key)
-    return known
+        for key_id, key in stored.keys:
+            known.setdefault(key_id, key)
+    return _Known(known)
+
+
+class _Known(Mapping[str, VerifyKey]):
+    """Keys by id, each examined when it is asked for: there may be many that never are."""
+
+    def __init__(self, keys: dict[str, bytes]) -> None:
+        self._keys = keys
+
+    def __getitem__(self, key_id: str) -> VerifyKey:
+        try:
+            return VerifyKey(key_id, self._keys[key_id])
+        except (Malformed, NotValid):  # it was good enough once
+            raise KeyError(key_id) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from ranvier.limits import Limits
 from ranvier.plugs import Clock, StoredDocument
 from ranvier.store.faults import is_busy
 from ranvier.store.lane import Lane
@@ -71,6 +72,20 @@ _PRUNE = """
         WHERE from_first = 1 OR from_longest = 1 OR (direct AND from_latest = 1)
     )
 """
+
+_BOUND = """
+    DELETE FROM document WHERE id IN (
+        SELECT id FROM (
+            SELECT id,
+                sum(length(body)) OVER (ORDER BY fetched_at, id) AS spent,
+                row_number() OVER (ORDER BY source = 'origin' DESC, fetched_at DESC, id DESC)
+                    AS from_latest
+            FROM document WHERE server_name = :name
+        )
+        WHERE spent > :most AND from_latest > 1
+    )
+"""
+_MOST_BYTES = Limits().documents_of_server_bytes
 
 
 class SqliteStore:
@@ -243,6 +258,7 @@ def _save(db: sqlite3.Connection, documents: tuple[StoredDocument, ...]) -> None
             db.executemany(_ADD_KEY, places)
     for name in {each.server_name for each in documents}:
         db.execute(_PRUNE, {"name": name})
+        db.execute(_BOUND, {"name": name, "most": _MOST_BYTES})
 
 
 def _is_there(

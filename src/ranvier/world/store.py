@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import accumulate
 
 from ranvier.errors import StoreFault
+from ranvier.limits import Limits
 from ranvier.plugs import StoredDocument
+
+_MOST_BYTES = Limits().documents_cached_bytes
+_MOST_BYTES_OF_SERVER = Limits().documents_of_server_bytes
 
 
 class MemoryStore:
@@ -40,11 +45,16 @@ class MemoryStore:
 
 
 class MemoryKeyShelf:
-    """Documents by server, pruned by rule (D9)."""
+    """Documents by server, pruned by rule (D9).
+
+    In all ``Limits.documents_cached_bytes``: then the server saved longest ago is
+    forgotten whole, for memory is not to grow with every name there is.
+    """
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
-        self._documents: dict[str, list[StoredDocument]] = {}
+        self._documents: dict[str, list[StoredDocument]] = {}  # latest saved last
+        self._bytes = 0
 
     async def load(self, server_names: Iterable[str]) -> Mapping[str, tuple[StoredDocument, ...]]:
         """All kept documents of the named servers, oldest first. Raises: StoreFault."""
@@ -55,8 +65,20 @@ class MemoryKeyShelf:
         """Keep and prune, all or nothing. Raises: StoreFault."""
         self._store.check()
         for document in tuple(documents):
-            known = self._documents.get(document.server_name, [])
+            known = self._taken_out(document.server_name)
             self._documents[document.server_name] = pruned([*known, document])
+            self._bytes += _size(self._documents[document.server_name])
+        while self._bytes > _MOST_BYTES and len(self._documents) > 1:
+            self._taken_out(next(iter(self._documents)))
+
+    def _taken_out(self, name: str) -> list[StoredDocument]:
+        known = self._documents.pop(name, [])
+        self._bytes -= _size(known)
+        return known
+
+
+def _size(documents: list[StoredDocument]) -> int:
+    return sum(len(each.body) for each in documents)
 
 
 class MemoryNotes:
@@ -90,11 +112,23 @@ def pruned(documents: Iterable[StoredDocument]) -> list[StoredDocument]:
     same document twice is one document.
     """
     in_order = sorted(dict.fromkeys(documents), key=lambda each: each.fetched_at)
+    holders: dict[tuple[str, bytes], list[int]] = {}
+    for place, each in enumerate(in_order):
+        for key in each.keys:
+            holders.setdefault(key, []).append(place)
     kept: set[int] = set()
-    for key in {key for each in in_order for key in each.keys}:
-        holders = [place for place, each in enumerate(in_order) if key in each.keys]
-        direct = [place for place in holders if in_order[place].source == "origin"]
-        kept.add(holders[0])
+    for places in holders.values():
+        direct = [place for place in places if in_order[place].source == "origin"]
+        kept.add(places[0])
         kept.update(direct[-1:])
-        kept.add(max(holders, key=lambda place: (in_order[place].valid_until, place)))
-    return [in_order[place] for place in sorted(kept)]
+        kept.add(max(places, key=lambda place: (in_order[place].valid_until, place)))
+    return _bounded([in_order[place] for place in sorted(kept)])
+
+
+def _bounded(documents: list[StoredDocument]) -> list[StoredDocument]:
+    """The oldest that fit together, and the latest direct one in any case."""
+    direct = [place for place, each in enumerate(documents) if each.source == "origin"]
+    latest = max(direct or range(len(documents)), default=0)
+    spent = list(accumulate(len(each.body) for each in documents))
+    fit = (place for place in range(len(documents)) if spent[place] <= _MOST_BYTES_OF_SERVER)
+    return [documents[place] for place in sorted({*fit, latest} if documents else ())]
