@@ -39,8 +39,10 @@ from ranvier import (
     Unreachable,
 )
 from ranvier.config import Listen, Outgoing
+from ranvier.errors import TimedOut
 from ranvier.net.clock import SystemClock
 from ranvier.plugs import HttpResponse
+from ranvier.protocol.records import RecordKind
 from ranvier.publishing import open_identity
 from ranvier.world.server import VERSION
 from ranvier.world.world import World
@@ -65,6 +67,29 @@ async def test_one_open_federation_finds_fetches_and_asks() -> None:
         version = await fed.version("peer.example")
         assert version.name
         assert version.trail.of("version")
+
+
+async def test_addresses_that_do_not_come_in_time_are_not_waited_for() -> None:
+    world = World()
+    world.dns.address("peer.example", "10.0.0.1")
+    world.dns.delays("peer.example", 1000, RecordKind.AAAA)
+    async with over(world, config=Config(outgoing=Outgoing(timeout=2.0))) as fed:
+        [route] = (await fed.resolve("peer.example:8448")).discovery.routes
+        began = world.clock.tick()
+        located = await fed.locate(route)
+        assert world.clock.tick() - began == pytest.approx(2.0)
+        assert [str(each) for each in located.addresses] == ["10.0.0.1:8448"]
+        assert [step.code for step in located.trail.steps if step.code] == ["given-up"]
+
+
+async def test_a_version_that_does_not_come_in_time_is_not_waited_for() -> None:
+    world = World()
+    world.server("peer.example").host.answer_seconds = 1000
+    async with over(world, config=Config(outgoing=Outgoing(timeout=2.0))) as fed:
+        with pytest.raises(TimedOut) as caught:
+            await fed.version("peer.example")
+    assert caught.value.code == "version-timeout"
+    assert caught.value.trail.of("version")[0].code
 
 
 def test_the_front_door_has_everything_that_its_methods_give_and_raise() -> None:

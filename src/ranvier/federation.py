@@ -15,7 +15,7 @@ by name from :data:`ranvier.edges.EDGES` on entry, so that importing the library
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,7 +24,7 @@ import msgspec
 
 from ranvier.config import Config, check_config
 from ranvier.edges import load_edge
-from ranvier.errors import BadConfiguration
+from ranvier.errors import BadConfiguration, TimedOut
 from ranvier.plugs import Clock, Dns, Store, Wire
 from ranvier.protocol.addresses import Address, AddressPolicy
 from ranvier.protocol.names import ServerName, parse_server_name, parse_server_name_2014
@@ -157,14 +157,19 @@ class Federation:
     async def locate(self, route: Route) -> Located:
         """The addresses that ``route`` leads to, both families, asked for only now.
 
-        None found is an answer too; its trail says why. Raises: TimedOut.
+        Those that came within the time-out. None is an answer too; its trail says why.
         """
         parts = self._open()
         recorder = self._recorder(parts)
-        found = parts.resolver.addresses(route, recorder=recorder)
-        async with aclosing(found):
-            addresses = tuple([address async for address in found])
-        return Located(route=route, addresses=addresses, trail=recorder.trail)
+        addresses = []
+        with suppress(TimeoutError):
+            async with (
+                parts.clock.timeout(parts.limits.total_seconds),
+                aclosing(parts.resolver.addresses(route, recorder=recorder)) as found,
+            ):
+                async for address in found:
+                    addresses.append(address)
+        return Located(route=route, addresses=tuple(addresses), trail=recorder.trail)
 
     async def fetch_keys(
         self, name: str | ServerName, *, key_ids: tuple[str, ...] = (), fresh: bool = False
@@ -183,14 +188,24 @@ class Federation:
 
         Raises: Malformed, Unreachable, PeerFault, ConnectionLost, TimedOut.
         """
-        parts = self._open()
-        return await fetch_version(
-            self._parsed(name),
-            connector=parts.connector,
-            keyring=parts.keyring,
-            limits=parts.limits,
-            recorder=self._recorder(parts),
-        )
+        parts, parsed = self._open(), self._parsed(name)
+        recorder, seconds = self._recorder(parts), parts.limits.total_seconds
+        try:
+            async with parts.clock.timeout(seconds):
+                return await fetch_version(
+                    parsed,
+                    connector=parts.connector,
+                    keyring=parts.keyring,
+                    limits=parts.limits,
+                    recorder=recorder,
+                )
+        except TimeoutError:
+            raise TimedOut(
+                "version-timeout",
+                f"{parsed} did not say its version within {seconds:g} s",
+                clause="[ranvier:limits]",
+                trail=recorder.trail,
+            ) from None
 
     @property
     def identity(self) -> Identity:

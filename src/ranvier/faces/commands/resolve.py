@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -59,7 +60,7 @@ async def resolve(name: str, /, *, going: Going | None = None) -> int:
 
 async def _located(federation: Federation, resolution: Resolution) -> Found:
     routes = sorted(resolution.discovery.routes, key=lambda route: (route.priority, -route.weight))
-    return tuple([await federation.locate(route) for route in routes])
+    return tuple(await asyncio.gather(*(federation.locate(route) for route in routes)))
 
 
 def _whole_trail(resolution: Resolution, found: Found) -> Trail:

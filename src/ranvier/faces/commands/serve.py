@@ -47,10 +47,10 @@ def serve(
 
 
 async def _serve(path: Path | None, data: Path, port: int | None) -> int:
+    candidates = _candidates(path, data, port)
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    candidates = _candidates(path, data, port)
     for config in candidates:
         federation = Federation(config=config, store=config.path(config.store.path), serving=True)
         try:
