@@ -4,7 +4,8 @@ The last line of a run names every peer that a test asked for::
 
     peers: synapse yes, nginx no (apt-get install --no-install-recommends nginx-light)
 
-With ``RANVIER_REQUIRE_PEERS=1`` a missing peer is a failure, not a skip.
+With ``RANVIER_REQUIRE_PEERS=1`` a missing peer is a failure, not a skip, but for
+those in ``RANVIER_SPARE_PEERS`` (names, parted by commas).
 """
 
 from __future__ import annotations
@@ -19,6 +20,12 @@ from tests.peers.installs import PeerMissing
 from tests.plugins.whole import is_worker
 
 REQUIRE = "RANVIER_REQUIRE_PEERS"
+SPARE = "RANVIER_SPARE_PEERS"
+
+
+def spared(name: str) -> bool:
+    """Whether this machine may do without a peer."""
+    return os.environ.get(REQUIRE) != "1" or name in os.environ.get(SPARE, "").split(",")
 
 
 def _asked(item: pytest.Item) -> list[str]:
@@ -29,7 +36,7 @@ def _missing(item: pytest.Item, name: str, reason: str, cure: str) -> None:
     """Skip, or fail where peers are required. Always raises."""
     item.user_properties.append(("peer-missing", [name, cure or reason]))
     text = f"{name}: {reason}" + (f" ({cure})" if cure else "")
-    if os.environ.get(REQUIRE) == "1":
+    if not spared(name):
         pytest.fail(f"{REQUIRE}=1, but {text}", pytrace=False)
     pytest.skip(text)
 

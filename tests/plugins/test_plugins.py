@@ -35,6 +35,7 @@ class Run:
         pytester.makeini(INI)
         monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'src'}")
         monkeypatch.delenv("RANVIER_REQUIRE_PEERS", raising=False)
+        monkeypatch.delenv("RANVIER_SPARE_PEERS", raising=False)
 
     def __call__(self, plugin: str, source: str, *words: str) -> pytest.RunResult:
         place = self.pytester.path / "tests"
@@ -135,6 +136,14 @@ def test_a_required_peer_that_is_missing_fails(machine: Run) -> None:
     result = machine("peers", HAS + LACKS)
     assert result.ret == 1
     assert "gone: not installed (apt-get gone)" in result.stdout.str()
+
+
+def test_a_peer_that_is_spared_by_name_is_only_named(machine: Run) -> None:
+    machine.monkeypatch.setenv("RANVIER_REQUIRE_PEERS", "1")
+    machine.monkeypatch.setenv("RANVIER_SPARE_PEERS", "other,gone")
+    result = machine("peers", HAS + LACKS)
+    assert result.ret == 0
+    assert result.outlines[-1] == "peers: gone no (apt-get gone), here yes"
 
 
 def test_a_peer_that_cannot_be_installed_is_missing_too(machine: Run) -> None:

@@ -166,8 +166,8 @@ def insist_leaf(certificates: Certificates, trust: Trust) -> None:
         raise TlsFault("tls-certificate-missing", "it showed no certificate")
     if isinstance(trust, Pinned) and fingerprint(certificates.leaf) not in trust.leaves:
         message = (
-            f"its certificate {fingerprint(certificates.leaf)} is none of the "
-            f"{len(trust.leaves)} that are accepted for this name"
+            f"its certificate {fingerprint(certificates.leaf)} is not among the "
+            f"accepted ones of this name ({len(trust.leaves)})"
         )
         clause = "[2014:retrieving-server-keys]"
         raise TlsFault("tls-pin-mismatch", message, clause=clause, certificates=certificates.chain)

@@ -72,7 +72,7 @@ class FirstSight:
         recorder.note(
             "trust",
             f"how is {name} judged?",
-            f"published-certificate, by {entered}; {len(pins.leaves)} accepted certificate(s)",
+            f"published-certificate, by {entered}; certificates accepted so far: {len(pins.leaves)}",
             clause="[2014:retrieving-server-keys]",
             entered=entered,
         )

@@ -166,7 +166,7 @@ class WellKnownFiles:
         if raced.faults:
             raise raced.faults[-1]
         raise ConnectFault(
-            "well-known-no-address", f"{shown(place.host)} has no address", clause=CLAUSE
+            "well-known-no-address", f"no address of {shown(place.host)} was found", clause=CLAUSE
         )
 
     def _addresses(

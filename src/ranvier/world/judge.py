@@ -49,8 +49,8 @@ def judge(
     elif isinstance(trust, Pinned) and fingerprint(certificates.leaf) not in trust.leaves:
         raise TlsFault(
             "tls-pin-mismatch",
-            f"its certificate {fingerprint(certificates.leaf)} is none of the "
-            f"{len(trust.leaves)} that are accepted for this name",
+            f"its certificate {fingerprint(certificates.leaf)} is not among the "
+            f"accepted ones of this name ({len(trust.leaves)})",
             clause="[2014:retrieving-server-keys]",
             certificates=certificates.chain,
         )
