@@ -144,7 +144,9 @@ class AddressPolicy(msgspec.Struct, frozen=True):
         verdict = self.judge(address)
         if not verdict.allowed:
             raise AddressRefused(
-                "address-refused", f"We do not connect to {address}: {verdict.reason}.", clause=_POLICY
+                "address-refused",
+                f"We do not connect to {address}: {verdict.reason}.",
+                clause=_POLICY,
             )
 
     def _judge(self, ip: _Ip) -> AddressVerdict:
