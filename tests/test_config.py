@@ -85,7 +85,10 @@ def test_an_empty_file_is_the_embedded_default(tmp_path: Path) -> None:
         ("[[peers]]\nnames=['a']\ncertificate_sha256 = ['ab']", "config-value", "64 hex digits"),
         ("[[peers]]\nnames=['a']\nverify_keys = {'ed25519:a' = '%'}", "config-value", "base64"),
         ("[publish]\nwell_known = 'https://x'", "config-value", "https://x"),
+        ("[store]\npath = 'a\\u0000'".replace("'", '"'), "config-value", "zero byte"),
+        ("[listen]\nhost = 'example.org'", "config-value", "listen.host: 'example.org' is no IP"),
         ("= 1", "config-not-toml", "line 1"),
+        ("a = " + "[" * 5000, "config-not-toml", "recursion"),
     ],
 )
 def test_what_is_wrong_is_one_line_with_its_place(
@@ -111,3 +114,8 @@ def test_a_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(BadConfiguration) as caught:
         load_config(tmp_path / "none.toml")
     assert caught.value.code == "config-unreadable"
+
+
+def test_localhost_is_an_address_to_listen_on(tmp_path: Path) -> None:
+    config = load_config(written(tmp_path, "[listen]\nhost = 'localhost'"))
+    assert config.listen.ip == "127.0.0.1"

@@ -52,9 +52,9 @@ from pathlib import Path
 
 import msgspec
 
-from ranvier.errors import BadConfiguration, RanvierError
+from ranvier.errors import BadConfiguration, Malformed, RanvierError
 from ranvier.limits import Limits, Ms
-from ranvier.protocol.addresses import Address, parse_address
+from ranvier.protocol.addresses import Address, parse_address, parse_ip
 from ranvier.protocol.canonical import decode_base64
 from ranvier.protocol.keys import OldVerifyKey
 from ranvier.protocol.names import parse_server_name, parse_server_name_2014
@@ -91,6 +91,11 @@ class Listen(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     certificate: str = "tls.crt"
     private_key: str = "tls.key"
     proxy_certificate: str = ""
+
+    @property
+    def ip(self) -> str:
+        """The address to listen on."""
+        return "127.0.0.1" if self.host == "localhost" else self.host
 
 
 class Publish(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -172,6 +177,12 @@ class Config(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """A file of ours, taken from ``data`` if it is relative."""
         return Path(self.data) / name
 
+    def paths(self) -> tuple[str, ...]:
+        """All that name a file or folder, as written."""
+        listen = self.listen
+        own = (self.data, self.signing.key_file, self.store.path, self.outgoing.ca_file)
+        return (*own, listen.certificate, listen.private_key, listen.proxy_certificate)
+
     def book(self) -> TrustBook:
         """The listed rules."""
         return TrustBook(tuple(peer.rule() for peer in self.peers))
@@ -196,7 +207,7 @@ def load_config(path: Path) -> Config:
         table = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise BadConfiguration("config-unreadable", f"{path}: {error.strerror or error}") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise BadConfiguration("config-not-toml", f"{path}: {error}") from None
     try:
         config = msgspec.convert(table, Config, strict=True)
@@ -219,6 +230,13 @@ def check_config(config: Config) -> None:
     config.old_keys()
     config.outgoing.servers()
     config.outgoing.limits()
+    for path in config.paths():
+        if "\0" in path:
+            raise BadConfiguration("config-path", f"{path!r} is no path: it holds a zero byte")
+    try:
+        parse_ip(config.listen.ip)
+    except Malformed as error:
+        raise BadConfiguration("config-host", f"listen.host: {error.message}") from None
     if not 0 <= config.listen.port <= 65535:
         raise BadConfiguration("config-port", f"listen.port is {config.listen.port}; use 0-65535")
 

@@ -19,6 +19,7 @@ EDGES: Mapping[str, str] = {
     "new-signing-key": "ranvier.net.firststart:fresh_signing_key",
     "certificate": "ranvier.net.firststart:ensure_certificate",
     "create-file": "ranvier.net.files:create_once",
+    "is-there": "ranvier.net.files:is_there",
     "read-secret": "ranvier.net.files:read_secret",
     "proxy-leaf": "ranvier.net.tls_server:LeafFile",
     "server-tls": "ranvier.net.tls_server:ServerTls",

@@ -293,4 +293,4 @@ class Federation:
     def _own_addresses(self) -> frozenset[Address]:
         """Our own listener may always be asked, by its exact address and port (D28)."""
         listen = self.config.listen
-        return frozenset({Address(listen.host, listen.port)} if self._serving else ())
+        return frozenset({Address(listen.ip, listen.port)} if self._serving else ())

@@ -59,7 +59,7 @@ def make_listener(config: Config, app: Any, clock: Clock, limits: Limits) -> Ser
     listener: Serving = load_edge("listener")(
         app,
         app,
-        host=config.listen.host,
+        host=config.listen.ip,
         port=config.listen.port,
         clock=clock,
         limits=limits,

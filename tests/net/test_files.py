@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ranvier.errors import BadConfiguration
-from ranvier.net.files import MOST_BYTES, Watch, create_once, read_file, read_secret
+from ranvier.net.files import MOST_BYTES, Watch, create_once, is_there, read_file, read_secret
 from tests.rigs.listening import ShiftedClock
 
 
@@ -47,6 +49,40 @@ def test_a_huge_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(BadConfiguration) as caught:
         read_file(tmp_path / "huge")
     assert caught.value.code == "file-too-large"
+
+
+@pytest.mark.parametrize("kind", [os.mkfifo, os.mkdir])
+def test_what_is_no_ordinary_file_is_an_error_and_never_waited_for(
+    tmp_path: Path, kind: Callable[[Path], None]
+) -> None:
+    kind(tmp_path / "odd")
+    with pytest.raises(BadConfiguration) as caught:
+        read_secret(tmp_path / "odd")
+    assert caught.value.code in ("file-not-ordinary", "file-not-readable")
+
+
+@pytest.mark.parametrize("place", ["x" * 300, "loop/a"])
+def test_where_we_may_not_even_look_is_an_error(tmp_path: Path, place: str) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(BadConfiguration) as caught:
+        is_there(tmp_path / place)
+    assert caught.value.code == "file-not-readable"
+
+
+def test_a_folder_that_cannot_be_read_may_be_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = os.open
+
+    def opening(path: Path, flags: int, *rest: int) -> int:
+        if path == tmp_path:
+            raise PermissionError(13, "Permission denied")
+        return kept(path, flags, *rest)
+
+    monkeypatch.setattr(os, "open", opening)
+    assert create_once(tmp_path / "secret", b"words", b"1")
+    assert is_there(tmp_path / "secret")
+    assert not is_there(tmp_path / "other")
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620, 0o602, 0o777])

@@ -10,6 +10,7 @@ import msgspec
 from cyclopts import Parameter
 
 from ranvier.config import Config, Outgoing, Peer, load_config
+from ranvier.edges import load_edge
 from ranvier.errors import BadConfiguration
 from ranvier.federation import Federation
 from ranvier.protocol.names import parse_server_name_2014
@@ -62,7 +63,7 @@ class Going:
         return None if self.mode is None else Mode(self.mode)
 
     def _outgoing(self, outgoing: Outgoing) -> Outgoing:
-        if self.ca is not None and not self.ca.is_file():
+        if self.ca is not None and not load_edge("is-there")(self.ca):
             raise BadConfiguration("config-ca-file", f"--ca: there is no file {str(self.ca)!r}")
         return msgspec.structs.replace(
             outgoing,

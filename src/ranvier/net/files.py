@@ -61,25 +61,53 @@ def _not_writable(path: Path, error: OSError) -> BadConfiguration:
 
 
 def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+    with contextlib.suppress(OSError):  # one that we may write to, but not read
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is a file to read. Raises: BadConfiguration (we may not even look)."""
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise _not_readable(path, error) from None
+    return True
 
 
 def read_file(path: Path) -> bytes:
     """A file of ours, whole. Raises: BadConfiguration."""
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[bytes, int]:
+    """Content and mode. Never waits: a pipe, a terminal, a device are no files of ours."""
     try:
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
+        with open(path, "rb", opener=_without_waiting) as file:
+            mode = os.fstat(file.fileno()).st_mode
+            content = file.read(MOST_BYTES + 1) if stat.S_ISREG(mode) else None
     except OSError as error:
-        raise BadConfiguration(
-            "file-not-readable", f"{path} cannot be read: {error.strerror or error}"
-        ) from None
+        raise _not_readable(path, error) from None
+    if content is None:
+        raise BadConfiguration("file-not-ordinary", f"{path} is no ordinary file")
     if len(content) > MOST_BYTES:
         raise BadConfiguration("file-too-large", f"{path} has more than {MOST_BYTES} bytes")
-    return content
+    return content, stat.S_IMODE(mode)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _not_readable(path: Path, error: OSError) -> BadConfiguration:
+    return BadConfiguration(
+        "file-not-readable", f"{path} cannot be read: {error.strerror or error}"
+    )
 
 
 def read_secret(path: Path, *, group_may_read: bool = False) -> bytes:
@@ -90,8 +118,7 @@ def read_secret(path: Path, *, group_may_read: bool = False) -> bytes:
 
     Raises: BadConfiguration.
     """
-    content = read_file(path)
-    mode = stat.S_IMODE(path.stat().st_mode)
+    content, mode = _read(path)
     open_to_others = mode & 0o077
     if group_may_read and open_to_others == stat.S_IRGRP:
         logger.warning("%s can be read by its group (mode %04o)", path, mode)

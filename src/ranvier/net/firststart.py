@@ -20,7 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ranvier.errors import BadConfiguration, Malformed
 from ranvier.limits import DAY_MS, Ms
-from ranvier.net.files import create_once, read_secret
+from ranvier.net.files import create_once, is_there, read_secret
 from ranvier.plugs import Clock
 from ranvier.protocol.names import ServerName, TlsName
 from ranvier.protocol.signing import (
@@ -45,7 +45,7 @@ def load_or_create_signing_keys(path: Path, clock: Clock) -> tuple[SigningKey, .
 
     Raises: BadConfiguration (never showing what is in the file).
     """
-    if not path.exists():
+    if not is_there(path):
         content = format_signing_keys((fresh_signing_key(clock),)).encode("ascii")
         create_once(path, content, clock.random_bytes(8))
     try:
@@ -62,7 +62,7 @@ def ensure_certificate(certificate: Path, key: Path, name: ServerName, clock: Cl
 
     Raises: BadConfiguration.
     """
-    there = certificate.exists(), key.exists()
+    there = is_there(certificate), is_there(key)
     if any(there):
         if not all(there):
             missing, other = (key, certificate) if there[0] else (certificate, key)

@@ -63,7 +63,7 @@ def show(
     """
     settings = load_config(config) if config else Config(data="ranvier-data")
     path = key_file or settings.path(settings.signing.key_file)
-    if not path.exists():
+    if not load_edge("is-there")(path):
         raise BadConfiguration(
             "key-file-missing",
             f"there is no key file {path}; make one: {our_command()} keys generate --out {path}",
