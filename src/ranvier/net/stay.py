@@ -67,10 +67,11 @@ class Stay:
         self.stalled = now + self._limits.listen_body_seconds
 
     def say_last(self, answer: bytes, now: float) -> None:
-        """Write the last answer, then linger."""
-        self._transport.write(answer)
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
+        """Write the last answer, then linger; if we are closing already, only linger."""
+        if not self._transport.is_closing():
+            self._transport.write(answer)
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
         self.phase, self.deadline = Phase.ENDING, now + LINGER_SECONDS
 
     def leave(self, now: float) -> None:
