@@ -72,7 +72,8 @@ class FirstSight:
         recorder.note(
             "trust",
             f"how is {name} judged?",
-            f"published-certificate, by {entered}; certificates accepted so far: {len(pins.leaves)}",
+            f"published-certificate, by {entered};"
+            f" certificates accepted so far: {len(pins.leaves)}",
             clause="[2014:retrieving-server-keys]",
             entered=entered,
         )
