@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ranvier.faces.cli import run
+from ranvier.faces.cli import main, run
 from ranvier.protocol.signing import parse_signing_keys
 from tests.faces.conftest import Serving, start, stop
 from tests.rigs.dns import DnsRig, Name, Trouble
@@ -252,6 +254,18 @@ def test_generate_into_a_file_shows_only_the_public_half(printed: Printed, tmp_p
     assert printed.readouterr().out in out + "\n" + out
     assert run(["keys", "show", "--key-file", str(path), "--json"]) == 0
     assert data_of(printed)["keys"][0]["key_id"].startswith("ed25519:a_")
+
+
+def test_a_letter_that_the_terminal_lacks_is_shown_as_an_escape(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    with pytest.raises(SystemExit) as left:
+        main(["keys", "generate", "--out", str(tmp_path / "\u6f22.key")])
+    assert left.value.code == 0
+    terminal.flush()
+    assert rb"\u6f22.key" in terminal.buffer.getvalue()
 
 
 def test_generate_as_data_has_the_seed_only_without_a_file(

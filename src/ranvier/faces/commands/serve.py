@@ -104,7 +104,7 @@ def _ask_ourselves(config: Config) -> list[str]:
     certificate = config.path(config.listen.certificate)
     if config.listen.tls and _vouches_for_itself(certificate):
         words += ["--ca", _short(certificate)]
-    if ipaddress.ip_address(config.listen.host).is_loopback:
+    if ipaddress.ip_address(config.listen.ip).is_loopback:
         words.append("--allow-private")
     return words
 
