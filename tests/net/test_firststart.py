@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import ssl
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -85,7 +86,10 @@ def test_the_certificate_serves_a_client_that_takes_it_as_its_authority(tmp_path
 @pytest.mark.parametrize("missing", ["tls.crt", "tls.key"])
 def test_half_a_pair_is_an_error_and_stays_as_it_is(tmp_path: Path, missing: str) -> None:
     certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
-    ensure_certificate(certificate, key, ServerName("a.test"), CLOCK)
+    made = self_signed(ServerName("a.test").tls_name, CLOCK.now(), b"1" * 19)
+    for path, content in zip((certificate, key), made, strict=True):
+        path.write_bytes(content)
+        path.chmod(0o600)
     (tmp_path / missing).unlink()
     with pytest.raises(BadConfiguration, match=missing) as caught:
         ensure_certificate(certificate, key, ServerName("a.test"), CLOCK)
@@ -93,12 +97,25 @@ def test_half_a_pair_is_an_error_and_stays_as_it_is(tmp_path: Path, missing: str
     assert not (tmp_path / missing).exists()
 
 
-def test_whoever_starts_second_keeps_the_first_ones_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ranvier.net.firststart.create_once", lambda *_, **__: False)
+def test_a_crash_between_the_two_files_is_mended_by_the_next_start(tmp_path: Path) -> None:
+    certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    ensure_certificate(certificate, key, ServerName("a.test"), CLOCK)
+    made = certificate.read_bytes()
+    certificate.unlink()
+    assert ensure_certificate(certificate, key, ServerName("a.test"), CLOCK)
+    assert certificate.read_bytes() == made
+    assert b"PRIVATE" not in made
+
+
+def test_many_that_start_at_once_end_up_with_one_pair(tmp_path: Path) -> None:
     paths = tmp_path / "tls.crt", tmp_path / "tls.key"
-    assert not ensure_certificate(*paths, ServerName("a.test"), CLOCK)
+
+    def start(_: int) -> bytes:
+        ensure_certificate(*paths, ServerName("a.test"), CLOCK)
+        return ServerTls(*paths, CLOCK).current()[1]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(start, range(8)))) == 1
 
 
 def test_two_certificates_have_two_serial_numbers() -> None:

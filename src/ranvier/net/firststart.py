@@ -33,6 +33,7 @@ from ranvier.protocol.signing import (
 
 VALID_DAYS = 3653
 _MOST_COMMON_NAME = 64
+_BEGINS = b"-----BEGIN CERTIFICATE-----"
 
 
 def fresh_signing_key(clock: Clock) -> SigningKey:
@@ -58,24 +59,29 @@ def load_or_create_signing_keys(path: Path, clock: Clock) -> tuple[SigningKey, .
 
 
 def ensure_certificate(certificate: Path, key: Path, name: ServerName, clock: Clock) -> bool:
-    """Make both files, self-signed, if neither is there; whether they were made.
+    """Make both files, self-signed, if neither is there; whether one was made.
+
+    The key's file holds the certificate too and is made first and at once. Whoever
+    starts beside us, or after a crash in between, takes the certificate from there.
 
     Raises: BadConfiguration.
     """
     there = is_there(certificate), is_there(key)
-    if any(there):
-        if not all(there):
-            missing, other = (key, certificate) if there[0] else (certificate, key)
-            raise BadConfiguration(
-                "certificate-half",
-                f"{other} is there but {missing} is not; put both there, or remove both"
-                " to have a self-signed pair made",
-            )
+    if all(there):
         return False
-    pair = self_signed(name.tls_name, clock.now(), clock.random_bytes(19))
-    if not create_once(key, pair[1], clock.random_bytes(8)):
-        return False
-    return create_once(certificate, pair[0], clock.random_bytes(8), mode=0o644)
+    if not any(there):
+        pair = self_signed(name.tls_name, clock.now(), clock.random_bytes(19))
+        create_once(key, pair[1] + pair[0], clock.random_bytes(8))
+    kept = b"" if there[0] else read_secret(key, group_may_read=True)
+    _, begins, rest = kept.partition(_BEGINS)
+    if not begins:
+        missing, other = (key, certificate) if there[0] else (certificate, key)
+        raise BadConfiguration(
+            "certificate-half",
+            f"{other} is there but {missing} is not; put both there, or remove both"
+            " to have a self-signed pair made",
+        )
+    return create_once(certificate, begins + rest, clock.random_bytes(8), mode=0o644)
 
 
 def self_signed(name: TlsName, now: Ms, serial: bytes) -> tuple[bytes, bytes]:
