@@ -65,18 +65,6 @@ async def test_a_busy_port_is_an_error_with_its_cure() -> None:
     await first.stop()
 
 
-async def test_a_busy_port_gives_the_next_free_one_if_asked_and_says_so(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    first = listener()
-    taken = (await first.start()).port
-    second = listener(port=taken, next_free=True)
-    assert (await second.start()).port > taken
-    assert f"port {taken} is busy" in caplog.text
-    await first.stop()
-    await second.stop()
-
-
 @pytest.mark.parametrize(
     ("host", "code"),
     [

@@ -34,7 +34,6 @@ from ranvier.protocol.addresses import Address
 from ranvier.protocol.text import shown
 
 SWEEP_SECONDS = 0.25
-PORTS_TRIED = 100
 BACKLOG = 2048
 TURN = 16
 """Connections accepted before others get their turn."""
@@ -52,7 +51,6 @@ class Listener:
     ``desk`` gives the finished answers and the error bodies; it is usually the
     :class:`~ranvier.faces.asgi.FederationApp` inside ``app``, or ``app`` itself.
     Without ``tls`` it speaks plain HTTP: only behind a proxy that ends TLS.
-    ``next_free``: take the next free port if this one is busy.
     ``grace_seconds``: how long :meth:`stop` waits for answers under way.
     """
 
@@ -66,14 +64,12 @@ class Listener:
         clock: Clock,
         limits: Limits,
         tls: ServerTls | None = None,
-        next_free: bool = False,
         grace_seconds: float = 10.0,
     ) -> None:
         self._at = (host, port)
         self._clock = clock
         self._limits = limits
         self._tls = tls
-        self._next_free = next_free
         self._grace = grace_seconds
         self.hall = Hall(desk, clock, limits)
         self._config = uvicorn_config(JsonErrors(app, desk))
@@ -126,22 +122,11 @@ class Listener:
             await lifespan.shutdown()
 
     def _bind(self) -> socket.socket:
-        host, wanted = self._at
-        tries = PORTS_TRIED if self._next_free and wanted else 1
-        for port in range(wanted, min(wanted + tries, 65_536)):
-            try:
-                bound = _listening(host, port)
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE:
-                    raise _no_bind(host, port, error) from None
-            else:
-                if port != wanted:
-                    logger.warning("port %d is busy; listening on %d instead", wanted, port)
-                return bound
-        raise BadConfiguration(
-            "listen-port-busy",
-            f"port {wanted} on {host} is taken by another program; stop it or choose another port",
-        )
+        host, port = self._at
+        try:
+            return _listening(host, port)
+        except OSError as error:
+            raise _no_bind(host, port, error) from None
 
     async def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -292,6 +277,11 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 def _no_bind(host: str, port: int, error: OSError) -> BadConfiguration:
+    if error.errno == errno.EADDRINUSE:
+        return BadConfiguration(
+            "listen-port-busy",
+            f"port {port} on {host} is taken by another program; stop it or choose another port",
+        )
     if error.errno in (errno.EACCES, errno.EPERM):
         return BadConfiguration(
             "listen-port-forbidden",
