@@ -154,8 +154,14 @@ def srv(target: str, port: int, *, priority: int = 10, weight: int = 5) -> Name:
 
 def host(*ips: str, ttl: int = 300) -> Name:
     """A or AAAA for each address."""
-    sixes = [ipaddress.IPv6Address(ip).exploded for ip in ips if ":" in ip]
+    sixes = [_in_full(ip) for ip in ips if ":" in ip]
     return Name(a=[ip for ip in ips if ":" not in ip], aaaa=sixes, ttl=ttl)
+
+
+def _in_full(ip: str) -> str:
+    """All eight groups in hex: ``exploded`` is dotted for mapped addresses since Python 3.13."""
+    digits = ipaddress.IPv6Address(ip).packed.hex()
+    return ":".join(digits[at : at + 4] for at in range(0, 32, 4))
 
 
 def alias(target: str) -> Name:
