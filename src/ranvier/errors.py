@@ -19,7 +19,8 @@
 
 The core says *what* is wrong, the services *with whom*, and later the doctor
 *what to do about it*. ``code`` is a stable slug that programs may compare;
-texts may change. ``clause`` cites the text the rule comes from, for example
+texts may change: each is a clause that can stand behind a colon, in lower case and
+without a final dot. ``clause`` cites the text the rule comes from, for example
 ``[s2s:resolving-server-names 3.3]`` or ``[2014:retrieving-server-keys]``.
 """
 

@@ -392,8 +392,8 @@ def test_a_key_file_that_signedjson_wrote_is_read() -> None:
     [
         ("", "key-file-empty", "no key"),
         ("\n \n", "key-file-empty", "no key"),
-        ("ed25519 a_1 SECRET", "key-file-line", "Line 1"),
-        ("\ned25519 a_1 SECRET!", "key-file-line", "Line 2"),
+        ("ed25519 a_1 SECRET", "key-file-line", "line 1"),
+        ("\ned25519 a_1 SECRET!", "key-file-line", "line 2"),
         ("ed25519  a_1 SECRET", "key-file-line", "ed25519 version seed"),
         ("ed25519 a_1", "key-file-line", "ed25519 version seed"),
         ("rsa a_1 SECRET", "key-file-line", "ed25519 version seed"),

@@ -145,7 +145,7 @@ class AddressPolicy(msgspec.Struct, frozen=True):
         if not verdict.allowed:
             raise AddressRefused(
                 "address-refused",
-                f"We do not connect to {address}: {verdict.reason}.",
+                f"we do not connect to {address}: {verdict.reason}",
                 clause=_POLICY,
             )
 
@@ -165,12 +165,12 @@ class AddressPolicy(msgspec.Struct, frozen=True):
 def parse_ip(text: str) -> _Ip:
     """An IP address without zone id, brackets or leading zeros. Raises Malformed."""
     if "%" in text:
-        raise Malformed("address-zone", f"{shown(text)} has a zone id.", clause=_POLICY)
+        raise Malformed("address-zone", f"{shown(text)} has a zone id", clause=_POLICY)
     try:
         return ip_address(text)
     except ValueError:
         pass
-    raise Malformed("address-ip", f"{shown(text)} is no IP address.", clause=_POLICY)
+    raise Malformed("address-ip", f"{shown(text)} is no IP address", clause=_POLICY)
 
 
 # IPv4 ":" port / "[" IPv6 "]" ":" port; anything else is an address without a port
@@ -188,7 +188,7 @@ def parse_address(text: str, default_port: int) -> Address:
         return Address(_short(text), default_port)
     if not _PORT.fullmatch(parts["port"]) or not 1 <= int(parts["port"]) <= 65535:
         raise Malformed(
-            "address-port", f"The port in {shown(text)} is not 1 to 65535.", clause=_POLICY
+            "address-port", f"the port in {shown(text)} is not 1 to 65535", clause=_POLICY
         )
     return Address(_short(parts["host"]), int(parts["port"]))
 
@@ -198,7 +198,7 @@ def _short(host: str) -> str:
         return str(parse_ip(host))
     if not host.endswith("]") or ":" not in host:
         raise Malformed(
-            "address-brackets", f"{shown(host)} is no IPv6 address in brackets.", clause=_POLICY
+            "address-brackets", f"{shown(host)} is no IPv6 address in brackets", clause=_POLICY
         )
     return str(parse_ip(host[1:-1]))
 
@@ -209,7 +209,7 @@ def _network(text: str) -> _Network:
         return ip_network(text)
     except ValueError as error:
         raise BadConfiguration(
-            "policy-network", f"{shown(text)} is no network such as 10.1.0.0/16: {error}."
+            "policy-network", f"{shown(text)} is no network such as 10.1.0.0/16: {error}"
         ) from None
 
 
@@ -218,7 +218,7 @@ def _configured(address: Address) -> None:
         parse_ip(address.ip)
     except Malformed as error:
         raise BadConfiguration(
-            "policy-address", f"An address to allow is wrong: {error.message}"
+            "policy-address", f"an address to allow is wrong: {error.message}"
         ) from None
 
 

@@ -76,7 +76,7 @@ def parse_json_object(data: bytes, *, max_bytes: int, max_depth: int = MOST_DEPT
     if not isinstance(value, dict):
         raise Malformed(
             "json-not-object",
-            f"A JSON object was expected, not a {type(value).__name__}.",
+            f"a JSON object was expected, not a {type(value).__name__}",
             clause=_CANONICAL,
         )
     return value
@@ -115,13 +115,13 @@ def encode_canonical_lenient(value: JsonValue) -> bytes:
 def _text(data: bytes, max_bytes: int) -> str:
     if len(data) > max_bytes:
         raise Malformed(
-            "json-too-large", f"{len(data)} bytes of JSON; at most {max_bytes}.", clause=_CANONICAL
+            "json-too-large", f"{len(data)} bytes of JSON; at most {max_bytes}", clause=_CANONICAL
         )
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Malformed(
-            "json-not-utf8", f"Byte {error.start} is not UTF-8.", clause=_CANONICAL
+            "json-not-utf8", f"byte {error.start} is not UTF-8", clause=_CANONICAL
         ) from None
 
 
@@ -135,7 +135,7 @@ def _load(text: str, decoder: json.JSONDecoder) -> JsonValue:
         raise _too_deep() from None
     except json.JSONDecodeError as error:
         raise Malformed(
-            "json-not-json", f"Not JSON: {error.msg} at character {error.pos}.", clause=_CANONICAL
+            "json-not-json", f"not JSON: {error.msg} at character {error.pos}", clause=_CANONICAL
         ) from None
 
 
@@ -144,7 +144,7 @@ def _object(pairs: list[tuple[str, Any]]) -> JsonObject:
     if len(value) != len(pairs):
         [(twice, _)] = Counter(key for key, _ in pairs).most_common(1)
         raise Malformed(
-            "json-duplicate-key", f"The key {shown(twice)} stands twice.", clause=_CANONICAL
+            "json-duplicate-key", f"the key {shown(twice)} stands twice", clause=_CANONICAL
         )
     return value
 
@@ -229,7 +229,7 @@ def _inside(level: list[Any], kinds: set[type]) -> list[Any]:
 def _check_kinds(kinds: set[type], fit: set[type]) -> None:
     unfit = sorted(each.__name__ for each in kinds - fit)
     if unfit:
-        raise Malformed("json-not-a-value", f"JSON has no {unfit[0]} here.", clause=_CANONICAL)
+        raise Malformed("json-not-a-value", f"JSON has no {unfit[0]} here", clause=_CANONICAL)
 
 
 def _check_texts(texts: list[str]) -> None:
@@ -239,7 +239,7 @@ def _check_texts(texts: list[str]) -> None:
     except UnicodeEncodeError as error:
         raise Malformed(
             "json-surrogate",
-            f"{shown(together[error.start])} is half of a surrogate pair.",
+            f"{shown(together[error.start])} is half of a surrogate pair",
             clause=_CANONICAL,
         ) from None
 
@@ -263,30 +263,28 @@ def _lenient_numbers(numbers: list[Any]) -> None:
 
 def _out_of_range() -> Malformed:
     return Malformed(
-        "json-integer-range", "An integer is outside -(2^53 - 1) to 2^53 - 1.", clause=_CANONICAL
+        "json-integer-range", "an integer is outside -(2^53 - 1) to 2^53 - 1", clause=_CANONICAL
     )
 
 
 def _not_integer(literal: str) -> Malformed:
     return Malformed(
-        "json-not-integer", f"{shown(literal, 40)} is no canonical integer.", clause=_CANONICAL
+        "json-not-integer", f"{shown(literal, 40)} is no canonical integer", clause=_CANONICAL
     )
 
 
 def _not_finite(literal: str) -> Malformed:
-    return Malformed("json-not-finite", f"{literal} is no JSON number.", clause=_CANONICAL)
+    return Malformed("json-not-finite", f"{literal} is no JSON number", clause=_CANONICAL)
 
 
 def _too_many_digits() -> Malformed:
     return Malformed(
-        "json-too-many-digits", f"An integer of more than {_MOST_DIGITS} digits.", clause=_CANONICAL
+        "json-too-many-digits", f"an integer of more than {_MOST_DIGITS} digits", clause=_CANONICAL
     )
 
 
 def _too_deep() -> Malformed:
-    return Malformed(
-        "json-too-deep", "Too many arrays or objects in each other.", clause=_CANONICAL
-    )
+    return Malformed("json-too-deep", "too many arrays or objects in each other", clause=_CANONICAL)
 
 
 # --- Base64 ---
@@ -313,16 +311,16 @@ def decode_base64(text: str) -> bytes:
     """
     if not _STANDARD.fullmatch(text):
         raise Malformed(
-            "base64-alphabet", "A character that is not of the base64 alphabet.", clause=_BASE64
+            "base64-alphabet", "a character that is not of the base64 alphabet", clause=_BASE64
         )
     digits = text.rstrip("=")
     if len(digits) % 4 == 1:
         raise Malformed(
-            "base64-length", f"{len(digits)} base64 digits make no whole bytes.", clause=_BASE64
+            "base64-length", f"{len(digits)} base64 digits make no whole bytes", clause=_BASE64
         )
     padded = digits + "=" * (-len(digits) % 4)
     if text not in (digits, padded):
-        raise Malformed("base64-padding", "The base64 padding is wrong.", clause=_BASE64)
+        raise Malformed("base64-padding", "the base64 padding is wrong", clause=_BASE64)
     return binascii.a2b_base64(padded)
 
 

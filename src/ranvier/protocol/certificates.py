@@ -147,7 +147,7 @@ def read_certificate(der: bytes) -> CertificateFacts:
     try:
         return _facts(x509.load_der_x509_certificate(der), der)
     except Exception as error:  # the parser's errors have no common root
-        message = f"Not a readable X.509 certificate: {shown(str(error))}."
+        message = f"not a readable X.509 certificate: {shown(str(error))}"
         raise Malformed("certificate-unreadable", message, clause=CLAUSE) from error
 
 
@@ -176,7 +176,7 @@ def examine_leaf(der: bytes, name: TlsName, now: Ms) -> tuple[Condition, ...]:
     readable = condition(
         "certificate-readable",
         True,
-        f"X.509 version {facts.version} for {shown(facts.subject)}.",
+        f"X.509 version {facts.version} for {shown(facts.subject)}",
         clause=CLAUSE,
         sha256=fingerprint(der),
     )
@@ -188,16 +188,16 @@ def leaf_conditions(facts: CertificateFacts, name: TlsName, now: Ms) -> tuple[Co
     purpose = facts.serves_tls and (facts.usages is None or bool(facts.usages & _TLS_USAGES))
     begins, ends = _date(facts.not_before), _date(facts.not_after)
     return (
-        judge_certificate("certificate-purpose", purpose, "Its usages allow a TLS server."),
+        judge_certificate("certificate-purpose", purpose, "its usages allow a TLS server"),
         judge_certificate(
-            "certificate-strength", facts.key_strong, f"Its key is strong enough: {facts.key}."
+            "certificate-strength", facts.key_strong, f"its key is strong enough: {facts.key}"
         ),
         _name_condition(facts, name),
         judge_certificate(
-            "certificate-begun", facts.not_before <= now, f"Its time has begun: {begins}."
+            "certificate-begun", facts.not_before <= now, f"its time has begun: {begins}"
         ),
         judge_certificate(
-            "certificate-not-expired", now <= facts.not_after, f"Its time has not run out: {ends}."
+            "certificate-not-expired", now <= facts.not_after, f"its time has not run out: {ends}"
         ),
     )
 
@@ -206,18 +206,18 @@ def judge_certificate(
     id: str, held: bool | None, sentence: str, *, fatal: bool = True
 ) -> Condition:
     """A condition whose sentence is said of the good case, and denied in the bad one."""
-    text = f"Not so: {sentence}" if held is False else sentence
+    text = f"not so: {sentence}" if held is False else sentence
     return condition(id, held, text, clause=CLAUSE, fatal=fatal)
 
 
 def _name_condition(facts: CertificateFacts, name: TlsName) -> Condition:
     listed = ", ".join(shown(each) for each in facts.names[:_MOST_SHOWN]) or "no name"
     held = facts.covers(name)
-    sentence = f"Its SAN covers {shown(name.text)}."
+    sentence = f"its SAN covers {shown(name.text)}"
     if not held:
-        sentence = f"It is for {listed}, not for {shown(name.text)}."
+        sentence = f"it is for {listed}, not for {shown(name.text)}"
         if facts.common_name_only:
-            sentence += f" Its common name {shown(facts.common_name)} does not count."
+            sentence += f"; its common name {shown(facts.common_name)} does not count"
     return condition(
         "certificate-name",
         held,

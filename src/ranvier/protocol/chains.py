@@ -70,7 +70,7 @@ def explain_chain(
     ``roots`` are the known authorities as DER; ones that cannot be read are
     passed over. Of the chain, the first ``most`` certificates are looked at.
     """
-    any_shown = judge_certificate("chain-shown", bool(chain), "A certificate was shown.")
+    any_shown = judge_certificate("chain-shown", bool(chain), "a certificate was shown")
     if not chain:
         return (any_shown,)
     try:
@@ -80,7 +80,7 @@ def explain_chain(
     path = _climb(read, _readable(roots), now)
     return (
         any_shown,
-        judge_certificate("chain-readable", True, f"{len(read)} certificates were read."),
+        judge_certificate("chain-readable", True, f"{len(read)} certificates were read"),
         _order(read),
         *_ending(path),
         *_authority_conditions(path),
@@ -131,7 +131,7 @@ def _order(sent: tuple[CertificateFacts, ...]) -> Condition:
     """Each certificate follows the one that it signed; OpenSSL forgives, others do not."""
     held = all(lower.issuer == upper.subject for lower, upper in pairwise(sent))
     return judge_certificate(
-        "chain-order", held, "Each certificate follows the one it signed.", fatal=False
+        "chain-order", held, "each certificate follows the one it signed", fatal=False
     )
 
 
@@ -141,21 +141,21 @@ def _ending(path: _Path) -> tuple[Condition, ...]:
     own = path.end is _End.SELF_SIGNED_LEAF
     broken = path.end is _End.NOT_SIGNED
     absent = path.end is _End.MISSING
-    complete = f"The issuer of {subject}, {issuer}, is at hand."
+    complete = f"the issuer of {subject}, {issuer}, is at hand"
     if absent and not path.authorities:
-        complete += " Only the leaf leads there: was an intermediate left out?"
+        complete += "; only the leaf leads there: was an intermediate left out?"
     return (
         judge_certificate(
-            "chain-not-self-signed", not own, "Somebody else vouches for the leaf, or it is known."
+            "chain-not-self-signed", not own, "somebody else vouches for the leaf, or it is known"
         ),
         judge_certificate(
-            "chain-signatures", not broken, f"The key of {issuer} signed what names it issuer."
+            "chain-signatures", not broken, f"the key of {issuer} signed what names it issuer"
         ),
         judge_certificate("chain-complete", None if own or broken else not absent, complete),
         judge_certificate(
             "chain-authority-known",
             None if own or broken or absent else path.end is _End.KNOWN,
-            f"{subject} is a known authority.",
+            f"{subject} is a known authority",
         ),
     )
 
@@ -172,15 +172,15 @@ def _authority_conditions(path: _Path) -> tuple[Condition, ...]:
         judge_certificate(
             "chain-may-sign",
             some and _all_may_sign(path) and _depths_allowed(authorities),
-            "Every certificate above the leaf may sign others, as deep as this.",
+            "every certificate above the leaf may sign others, as deep as this",
         ),
         judge_certificate(
             "chain-purpose",
             some and all(each.serves_tls for each in authorities),
-            "No authority is limited to other uses than TLS servers.",
+            "no authority is limited to other uses than TLS servers",
         ),
         judge_certificate(
-            "chain-strength", strong, "No MD5, no SHA-1 and no small key signs in this chain."
+            "chain-strength", strong, "no MD5, no SHA-1 and no small key signs in this chain"
         ),
     )
 
@@ -208,17 +208,15 @@ def _depths_allowed(authorities: tuple[CertificateFacts, ...]) -> bool:
 
 def _dates(path: _Path, now: Ms) -> Condition:
     late = next((each for each in path.authorities if not each.valid_at(now)), None)
-    sentence = "The dates of every authority include now"
+    sentence = "the dates of every authority include now"
     if late is not None:
         sentence += f", but those of {shown(late.subject)} do not"
-    return judge_certificate(
-        "chain-dates", late is None if path.authorities else None, f"{sentence}."
-    )
+    return judge_certificate("chain-dates", late is None if path.authorities else None, sentence)
 
 
 def _constraints(path: _Path) -> Condition:
     limited = any(each.name_constraints for each in path.authorities)
-    sentence = "No authority is limited to certain names (if one is, OpenSSL alone judges)."
+    sentence = "no authority is limited to certain names (if one is, OpenSSL alone judges)"
     return judge_certificate(
         "chain-name-constraints", False if limited else None, sentence, fatal=False
     )

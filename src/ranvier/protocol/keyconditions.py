@@ -140,76 +140,76 @@ def _list(ids: Iterable[str]) -> str:
 
 def _name_present(case: _Case) -> _Answer:
     if case.document.server_name is None:
-        return False, "server_name is missing or is not text."
-    return True, f"server_name is {shown(case.document.server_name)}."
+        return False, "server_name is missing or is not text"
+    return True, f"server_name is {shown(case.document.server_name)}"
 
 
 def _name_matches(case: _Case) -> _Answer:
     name = case.document.server_name
     if name is None:
-        return None, "There is no name to compare."
+        return None, "there is no name to compare"
     if name != case.name:
-        return False, f"The document is for {shown(name)}; {shown(case.name)} was asked."
-    return True, "The document is for the name that was asked."
+        return False, f"the document is for {shown(name)}; {shown(case.name)} was asked"
+    return True, "the document is for the name that was asked"
 
 
 def _verify_keys_present(case: _Case) -> _Answer:
     if not case.document.listed:
-        return False, "verify_keys is missing, empty or not an object."
-    return True, f"It lists {len(case.document.listed)} keys: {_list(case.document.listed)}."
+        return False, "verify_keys is missing, empty or not an object"
+    return True, f"it lists {len(case.document.listed)} keys: {_list(case.document.listed)}"
 
 
 def _certificate_present(case: _Case) -> _Answer:
     held = isinstance(case.document.content.get("tls_certificate"), str)
-    return held, f"tls_certificate is {'there' if held else 'missing or is not text'}."
+    return held, f"tls_certificate is {'there' if held else 'missing or is not text'}"
 
 
 def _certificate_decodes(case: _Case) -> _Answer:
     if not _certificate_present(case)[0]:
-        return None, "There is no certificate to decode."
+        return None, "there is no certificate to decode"
     held = bool(case.document.tls_certificate)
-    return held, f"tls_certificate {'is' if held else 'is not'} base64 of something."
+    return held, f"tls_certificate {'is' if held else 'is not'} base64 of something"
 
 
 def _certificate_matches(case: _Case) -> _Answer:
     own = case.document.tls_certificate
     if case.peer is None or not own:
-        return None, "There are no two certificates to compare."
+        return None, "there are no two certificates to compare"
     if not case.peer:
-        return False, "The connection showed no certificate."
+        return False, "the connection showed no certificate"
     if not same_certificate(own, case.peer):
         return False, (
-            f"The document holds certificate {fingerprint(own)}, "
-            f"the connection showed {fingerprint(case.peer)}."
+            f"the document holds certificate {fingerprint(own)}, "
+            f"the connection showed {fingerprint(case.peer)}"
         )
-    return True, f"The connection showed the document's certificate, {fingerprint(own)}."
+    return True, f"the connection showed the document's certificate, {fingerprint(own)}"
 
 
 def _signatures_present(case: _Case) -> _Answer:
     held = isinstance(case.document.content.get("signatures"), dict)
-    return held, f"signatures is {'there' if held else 'missing or is not an object'}."
+    return held, f"signatures is {'there' if held else 'missing or is not an object'}"
 
 
 def _signatures_entry(case: _Case) -> _Answer:
     if not _signatures_present(case)[0]:
-        return None, "There are no signatures."
+        return None, "there are no signatures"
     held = case.signatures is not None
-    return held, f"signatures has {'an' if held else 'no'} entry for {shown(case.name)}."
+    return held, f"signatures has {'an' if held else 'no'} entry for {shown(case.name)}"
 
 
 def _signatures_not_empty(case: _Case) -> _Answer:
     if case.signatures is None:
-        return None, "There is no entry to look into."
-    return bool(case.signatures), f"The entry has {len(case.signatures)} signatures."
+        return None, "there is no entry to look into"
+    return bool(case.signatures), f"the entry has {len(case.signatures)} signatures"
 
 
 def _signers_listed(case: _Case) -> _Answer:
     if not case.signatures:
-        return None, "Nobody signed."
+        return None, "nobody signed"
     strangers = frozenset(case.signatures) - frozenset(case.document.listed)
     if strangers:
-        return False, f"Signed by keys that verify_keys does not list: {_list(strangers)}."
-    return True, "Every key that signed is listed."
+        return False, f"signed by keys that verify_keys does not list: {_list(strangers)}"
+    return True, "every key that signed is listed"
 
 
 def _signatures_verify(case: _Case) -> _Answer:
@@ -217,42 +217,42 @@ def _signatures_verify(case: _Case) -> _Answer:
     usable = {key.key_id for key in case.document.verify_keys}
     bad = [each for each in case.outcomes if each.verdict in wrong and each.key_id in usable]
     if bad:
-        return False, f"Signatures by {_list(each.key_id for each in bad)}: {bad[0].reason}"
+        return False, f"signatures by {_list(each.key_id for each in bad)}: {bad[0].reason}"
     if not case.good():
-        return None, "There is no signature that we could check."
-    return True, "Every signature by a listed key that we can check verifies."
+        return None, "there is no signature that we could check"
+    return True, "every signature by a listed key that we can check verifies"
 
 
 def _self_signed(case: _Case) -> _Answer:
     if not case.signatures:
-        return None, "Nobody signed."
+        return None, "nobody signed"
     good = case.good()
     if not good:
-        return False, "No signature verifies with a key that the document itself lists."
-    return True, f"Signed by its own {_list(good)}."
+        return False, "no signature verifies with a key that the document itself lists"
+    return True, f"signed by its own {_list(good)}"
 
 
 def _each_signed(case: _Case) -> _Answer:
     if not case.signatures or not case.document.verify_keys:
-        return None, "There are no keys or no signatures to compare."
+        return None, "there are no keys or no signatures to compare"
     silent = {key.key_id for key in case.document.verify_keys} - case.signatures.keys()
     if silent:
-        return False, f"Listed keys that did not sign: {_list(silent)}."
-    return True, "Every listed key signed."
+        return False, f"listed keys that did not sign: {_list(silent)}"
+    return True, "every listed key signed"
 
 
 def _signed_by_known(case: _Case) -> _Answer:
     if case.known is None:
-        return None, "First contact: no key was known before."
+        return None, "first contact: no key was known before"
     good = case.good(case.known)
     if not good:
-        return False, f"None of the keys known for {shown(case.name)} signed this document."
-    return True, f"Signed by {_list(good)}, known before."
+        return False, f"none of the keys known for {shown(case.name)} signed this document"
+    return True, f"signed by {_list(good)}, known before"
 
 
 def _bytes_changed(case: _Case) -> _Answer:
     if case.known is None:
-        return None, "First contact: no key was known before."
+        return None, "first contact: no key was known before"
     listed = [*case.document.verify_keys, *(old.key for old in case.document.old_verify_keys)]
     changed = {
         key.key_id
@@ -260,28 +260,28 @@ def _bytes_changed(case: _Case) -> _Answer:
         if key.key_id in case.known and case.known[key.key_id].key != key.key
     }
     if changed:
-        return False, f"Known key ids came back with other bytes: {_list(changed)}."
-    return True, "No known key id came back with other bytes."
+        return False, f"known key ids came back with other bytes: {_list(changed)}"
+    return True, "no known key id came back with other bytes"
 
 
 def _valid_until_present(case: _Case) -> _Answer:
     held = case.document.valid_until is not None
-    return held, f"valid_until_ts is {'there' if held else 'missing or is not an integer'}."
+    return held, f"valid_until_ts is {'there' if held else 'missing or is not an integer'}"
 
 
 def _not_expired(case: _Case) -> _Answer:
     until = case.document.valid_until
     if until is None:
-        return None, "There is no expiry to compare."
-    return case.now <= until, f"valid_until_ts is {until}, now is {case.now}."
+        return None, "there is no expiry to compare"
+    return case.now <= until, f"valid_until_ts is {until}, now is {case.now}"
 
 
 def _usable(case: _Case) -> _Answer:
     problems = case.document.problems
     if problems:
         first = f"{shown(problems[0].key_id)}: {problems[0].reason}"
-        return False, f"Not used of what it holds, {len(problems)} in all: {first}"
-    return True, "Everything it lists can be used."
+        return False, f"not used of what it holds, {len(problems)} in all: {first}"
+    return True, "everything it lists can be used"
 
 
 V1_RULES = (

@@ -66,13 +66,13 @@ def key_for_request(document: KeyDocument, key_id: str, *, now: Ms, fetched_at: 
             key_id=key_id,
             verdict=KeyVerdict.OLD_KEY,
             until=old.expired_ts,
-            reason=f"{shown(key_id)} is an old key: it counts for events, never for requests.",
+            reason=f"{shown(key_id)} is an old key: it counts for events, never for requests",
             code="key-old",
         )
     key = _current(document, key_id)
     if key is None:
         return _absent(document, key_id)
-    return _within(key, life_ends(document, fetched_at), now, "Fetch the document again.")
+    return _within(key, life_ends(document, fetched_at), now, "fetch the document again")
 
 
 def key_for_event(
@@ -85,14 +85,14 @@ def key_for_event(
     """
     old = _old(document, key_id)
     if old is not None:
-        return _within(old.key, old.expired_ts, at, "It is an old key.")
+        return _within(old.key, old.expired_ts, at, "it is an old key")
     key = _current(document, key_id)
     if key is None:
         return _absent(document, key_id)
     until = life_ends(document, fetched_at)
     if not enforce_validity:
         return KeyOutcome(key_id=key_id, verdict=KeyVerdict.GOOD, key=key, until=until)
-    return _within(key, until, at, "A newer document may cover it.")
+    return _within(key, until, at, "a newer document may cover it")
 
 
 def _old(document: KeyDocument, key_id: str) -> OldVerifyKey | None:
@@ -115,7 +115,7 @@ def _absent(document: KeyDocument, key_id: str) -> KeyOutcome:
     return KeyOutcome(
         key_id=key_id,
         verdict=KeyVerdict.UNKNOWN,
-        reason=f"The document does not list {shown(key_id)}.",
+        reason=f"the document does not list {shown(key_id)}",
         code="key-unknown",
     )
 
@@ -127,6 +127,6 @@ def _within(key: VerifyKey, until: Ms, at: Ms, cure: str) -> KeyOutcome:
         key_id=key.key_id,
         verdict=KeyVerdict.EXPIRED,
         until=until,
-        reason=f"{shown(key.key_id)} was good until {until}, not at {at}. {cure}",
+        reason=f"{shown(key.key_id)} was good until {until}, not at {at}; {cure}",
         code="key-expired",
     )

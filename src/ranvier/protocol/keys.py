@@ -128,7 +128,7 @@ def _insist_on_counts(content: dict[str, Any], limits: Limits) -> None:
     if keys > limits.keys_per_document:
         raise Malformed(
             "key-document-too-many-keys",
-            f"The document lists {keys} keys; at most {limits.keys_per_document}.",
+            f"the document lists {keys} keys; at most {limits.keys_per_document}",
             clause=V2_CLAUSE,
         )
     signers = (_table(content, "signatures") or {}).values()
@@ -136,7 +136,7 @@ def _insist_on_counts(content: dict[str, Any], limits: Limits) -> None:
     if signatures > limits.signatures_per_document:
         raise Malformed(
             "key-document-too-many-signatures",
-            f"The document has {signatures} signatures; at most {limits.signatures_per_document}.",
+            f"the document has {signatures} signatures; at most {limits.signatures_per_document}",
             clause=V2_CLAUSE,
         )
 
@@ -157,7 +157,7 @@ def _current_keys(
 def _old_keys(content: dict[str, Any], problems: list[KeyProblem]) -> tuple[OldVerifyKey, ...]:
     keys = []
     if not isinstance(content.get("old_verify_keys", {}), dict):
-        problems.append(KeyProblem("", "old-keys-not-object", "old_verify_keys is no object."))
+        problems.append(KeyProblem("", "old-keys-not-object", "old_verify_keys is no object"))
     for key_id, value in (_table(content, "old_verify_keys") or {}).items():
         try:
             keys.append(OldVerifyKey(_key(key_id, _member(value, "key")), _expiry(value)))
@@ -165,7 +165,7 @@ def _old_keys(content: dict[str, Any], problems: list[KeyProblem]) -> tuple[OldV
             problems.append(KeyProblem(key_id, error.code, error.message))
             continue
         if key_id in (_table(content, "verify_keys") or {}):
-            reason = "It is listed as current and as old; it counts as old."
+            reason = "it is listed as current and as old; it counts as old"
             problems.append(KeyProblem(key_id, "key-current-and-old", reason))
     return tuple(keys)
 
@@ -179,15 +179,15 @@ def _key(key_id: str, text: object) -> VerifyKey:
     named = parse_key_id(key_id)
     if named.version == RESERVED_VERSION:
         raise Malformed(
-            "key-reserved", f"{shown(key_id)} is reserved for policy servers.", clause=V2_CLAUSE
+            "key-reserved", f"{shown(key_id)} is reserved for policy servers", clause=V2_CLAUSE
         )
     if named.algorithm != ALGORITHM:
         raise Malformed(
-            "key-algorithm", f"{shown(key_id)} is of another algorithm.", clause=V2_CLAUSE
+            "key-algorithm", f"{shown(key_id)} is of another algorithm", clause=V2_CLAUSE
         )
     if not isinstance(text, str):
         raise Malformed(
-            "key-without-text", f"{shown(key_id)} comes without base64 text.", clause=V2_CLAUSE
+            "key-without-text", f"{shown(key_id)} comes without base64 text", clause=V2_CLAUSE
         )
     return VerifyKey(key_id, decode_base64(text))
 
@@ -195,7 +195,7 @@ def _key(key_id: str, text: object) -> VerifyKey:
 def _expiry(value: object) -> Ms:
     expired = _instant(_member(value, "expired_ts"))
     if expired is None:
-        raise Malformed("key-expired-ts", "expired_ts is not an integer.", clause=V2_CLAUSE)
+        raise Malformed("key-expired-ts", "expired_ts is not an integer", clause=V2_CLAUSE)
     return expired
 
 
@@ -226,7 +226,7 @@ def build_v1_document(
     _insist_on_publishable(signing_keys, ())
     if not tls_certificate:
         raise BadConfiguration(
-            "publish-no-certificate", "Version 1 needs the TLS certificate.", clause=V1_CLAUSE
+            "publish-no-certificate", "version 1 needs the TLS certificate", clause=V1_CLAUSE
         )
     content = {
         "server_name": server_name,
@@ -270,25 +270,25 @@ def _signed(content: dict[str, Any], name: str, keys: Iterable[SigningKey]) -> b
 
 def _insist_on_publishable(keys: Sequence[SigningKey], old: Sequence[OldVerifyKey]) -> None:
     if not keys:
-        raise BadConfiguration("publish-no-key", "There is no signing key.", clause=V2_CLAUSE)
+        raise BadConfiguration("publish-no-key", "there is no signing key", clause=V2_CLAUSE)
     seen: set[str] = set()
     for key_id in [*(each.key_id for each in keys), *(each.key.key_id for each in old)]:
         if not is_publishable_key_id(key_id):
             raise BadConfiguration(
                 "publish-key-id",
-                f"{shown(key_id)} cannot be published: a version is letters, digits and _.",
+                f"{shown(key_id)} cannot be published: a version is letters, digits and _",
                 clause=V2_CLAUSE,
             )
         if parse_key_id(key_id).version == RESERVED_VERSION:
             raise BadConfiguration(
                 "publish-key-id-reserved",
-                f"{shown(key_id)} is reserved for policy servers.",
+                f"{shown(key_id)} is reserved for policy servers",
                 clause=V2_CLAUSE,
             )
         if key_id in seen:
             raise BadConfiguration(
                 "publish-key-id-twice",
-                f"{shown(key_id)} stands for two keys; ids are never reused.",
+                f"{shown(key_id)} stands for two keys; ids are never reused",
                 clause=V2_CLAUSE,
             )
         seen.add(key_id)

@@ -171,12 +171,12 @@ def _split(text: str, grammar: Grammar) -> tuple[str, int | None]:
     """Hostname (brackets kept) and port."""
     clause = _NAME if grammar is Grammar.CURRENT else _NAME_2014
     if len(text) > _LONGEST_TEXT:
-        raise Malformed("name-too-long", f"A name of {len(text)} characters.", clause=clause)
+        raise Malformed("name-too-long", f"a name of {len(text)} characters", clause=clause)
     parts = _SPLIT.fullmatch(text)
     if parts is None:
-        raise Malformed("name-brackets", f"{shown(text)} is not host or host:port.", clause=clause)
+        raise Malformed("name-brackets", f"{shown(text)} is not host or host:port", clause=clause)
     if not parts["hostname"]:
-        raise Malformed("name-empty-host", f"{shown(text)} has no host.", clause=clause)
+        raise Malformed("name-empty-host", f"{shown(text)} has no host", clause=clause)
     if parts["rest"] is None:
         return parts["hostname"], None
     return parts["hostname"], _port(text, parts["port"], grammar)
@@ -190,11 +190,11 @@ def _port(text: str, digits: str, grammar: Grammar) -> int | None:
     else:
         form, clause, what = _PORT, _NAME, "1 to 5 digits"
     if not form.fullmatch(digits):
-        raise Malformed("name-port", f"The port in {shown(text)} is not {what}.", clause=clause)
+        raise Malformed("name-port", f"the port in {shown(text)} is not {what}", clause=clause)
     port = int(digits)
     if not 1 <= port <= 65535:
         raise Malformed(
-            "name-port-range", f"The port in {shown(text)} is not 1 to 65535.", clause=clause
+            "name-port-range", f"the port in {shown(text)} is not 1 to 65535", clause=clause
         )
     return port
 
@@ -207,7 +207,7 @@ def _host(hostname: str) -> tuple[str, HostKind]:
         if not _is_ipv4(hostname):
             raise Malformed(
                 "name-ipv4",
-                f"{shown(hostname)} is not four numbers from 0 to 255 without leading zeros.",
+                f"{shown(hostname)} is not four numbers from 0 to 255 without leading zeros",
                 clause=_NAME,
             )
         return hostname, HostKind.IPV4
@@ -215,7 +215,7 @@ def _host(hostname: str) -> tuple[str, HostKind]:
         raise Malformed(
             "name-dns",
             f"{shown(hostname)} is not 1 to 255 letters, digits, hyphens and dots"
-            " (an international name goes in its xn-- form).",
+            " (an international name goes in its xn-- form)",
             clause=_NAME,
         )
     return hostname, HostKind.DNS
@@ -234,7 +234,7 @@ def _host_2014(hostname: str) -> tuple[str, HostKind]:
         return hostname, HostKind.DNS
     if not _REG_NAME.fullmatch(hostname):
         raise Malformed(
-            "name-reg-name", f"{shown(hostname)} is no host of RFC 3986.", clause=_NAME_2014
+            "name-reg-name", f"{shown(hostname)} is no host of RFC 3986", clause=_NAME_2014
         )
     return hostname, HostKind.OTHER
 
@@ -247,7 +247,7 @@ def _ipv6(text: str) -> str:
             return text
     except AddressValueError:
         pass
-    raise Malformed("name-ipv6", f"[{shown(text)}] is not an IPv6 address.", clause=_NAME)
+    raise Malformed("name-ipv6", f"[{shown(text)}] is not an IPv6 address", clause=_NAME)
 
 
 def _is_ipv4(text: str) -> bool:
@@ -318,18 +318,18 @@ def split_identifier(text: str) -> Identifier:
     """
     if text[:1] not in ("@", "!", "#", "$"):
         raise Malformed(
-            "identifier-sigil", f"{shown(text)} does not begin with @, !, # or $.", clause=_COMMON
+            "identifier-sigil", f"{shown(text)} does not begin with @, !, # or $", clause=_COMMON
         )
     if len(text.encode("utf-8", "surrogatepass")) > _LONGEST_IDENTIFIER:
         raise Malformed(
             "identifier-too-long",
-            f"{shown(text)} is longer than {_LONGEST_IDENTIFIER} bytes.",
+            f"{shown(text)} is longer than {_LONGEST_IDENTIFIER} bytes",
             clause=_COMMON,
         )
     localpart, colon, server_name = text[1:].partition(":")
     if not colon:
         raise Malformed(
-            "identifier-no-server", f"{shown(text)} has no colon: no server name.", clause=_COMMON
+            "identifier-no-server", f"{shown(text)} has no colon: no server name", clause=_COMMON
         )
     return Identifier(text[0], localpart, ServerName(server_name))
 
@@ -355,10 +355,10 @@ def parse_key_id(text: str) -> KeyId:
     Never put the version unescaped into a URL, a header or a file name. Raises Malformed.
     """
     if len(text) > _LONGEST_KEY_ID:
-        raise Malformed("key-id-too-long", f"A key id of {len(text)} characters.", clause=_KEYS)
+        raise Malformed("key-id-too-long", f"a key id of {len(text)} characters", clause=_KEYS)
     algorithm, colon, version = text.partition(":")
     if not colon or not algorithm:
-        raise Malformed("key-id", f"{shown(text)} is not algorithm:version.", clause=_KEYS)
+        raise Malformed("key-id", f"{shown(text)} is not algorithm:version", clause=_KEYS)
     return KeyId(algorithm, version)
 
 

@@ -127,8 +127,8 @@ def replay_machine(machine: Machine, trail: Trail) -> Discovery:
         if question.subject not in answers:
             raise Malformed(
                 "trail-incomplete",
-                f"The trail does not hold the answer to step {question.step},"
-                f" {' '.join(question.subject)!r}.",
+                f"the trail does not hold the answer to step {question.step},"
+                f" {' '.join(question.subject)!r}",
                 clause="[ranvier:trail]",
             )
         return answers[question.subject]
@@ -146,6 +146,6 @@ def _decoded(value: Any, kind: Any) -> Any:
     except msgspec.ValidationError as error:
         raise Malformed(
             "trail-not-replayable",
-            f"The trail's evidence is not a discovery question or answer: {error}",
+            f"the trail's evidence is not a discovery question or answer: {error}",
             clause="[ranvier:trail]",
         ) from error

@@ -78,19 +78,19 @@ class VerifyKey(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if self.algorithm != ED25519:
             raise Malformed(
-                "key-algorithm", f"{shown(self.key_id)} is not of ed25519.", clause=_SIGNING
+                "key-algorithm", f"{shown(self.key_id)} is not of ed25519", clause=_SIGNING
             )
         if len(self.key) != KEY_BYTES:
             raise Malformed(
                 "key-length",
-                f"{shown(self.key_id)} has {len(self.key)} bytes, not {KEY_BYTES}.",
+                f"{shown(self.key_id)} has {len(self.key)} bytes, not {KEY_BYTES}",
                 clause=_SIGNING,
             )
         _check_point(self.key_id, self.key)
         if self.key in _LEAKED:
             raise NotValid(
                 "key-leaked",
-                f"{shown(self.key_id)} is a key whose secret half is public knowledge.",
+                f"{shown(self.key_id)} is a key whose secret half is public knowledge",
                 clause="[ranvier:leaked-keys]",
             )
 
@@ -105,7 +105,7 @@ def _check_point(key_id: str, key: bytes) -> None:
     if y in _SMALL_ORDER:
         raise NotValid(
             "key-small-order",
-            f"{shown(key_id)} is of small order: one signature would fit every message.",
+            f"{shown(key_id)} is of small order: one signature would fit every message",
             clause="[rfc8032 5.1]",
         )
     try:
@@ -115,7 +115,7 @@ def _check_point(key_id: str, key: bytes) -> None:
     except nacl.exceptions.RuntimeError:
         pass
     raise Malformed(
-        "key-not-a-point", f"{shown(key_id)} is no point of the curve.", clause="[rfc8032 5.1.3]"
+        "key-not-a-point", f"{shown(key_id)} is no point of the curve", clause="[rfc8032 5.1.3]"
     )
 
 
@@ -129,13 +129,13 @@ class SigningKey:
         if not is_publishable_key_id(key_id) or parse_key_id(key_id).algorithm != ED25519:
             raise Malformed(
                 "signing-key-id",
-                f"{shown(key_id)} is not ed25519: and letters, digits and underscores.",
+                f"{shown(key_id)} is not ed25519: and letters, digits and underscores",
                 clause=_PUBLISHING,
             )
         if len(seed) != KEY_BYTES:
             raise Malformed(
                 "signing-key-seed",
-                f"The seed of {key_id} is not {KEY_BYTES} bytes.",
+                f"the seed of {key_id} is not {KEY_BYTES} bytes",
                 clause=_SIGNING,
             )
         self._secret = nacl.signing.SigningKey(seed)
@@ -188,7 +188,7 @@ def generate_signing_key(seed: bytes, version: str) -> SigningKey:
     """A new key from 32 random bytes, usually with :func:`new_key_version`. Raises Malformed."""
     if version in _RESERVED_VERSIONS:
         raise Malformed(
-            "key-version-reserved", f"No key of ours is ever named {version!r}.", clause=_OWN_KEYS
+            "key-version-reserved", f"no key of ours is ever named {version!r}", clause=_OWN_KEYS
         )
     return SigningKey(f"{ED25519}:{version}", seed)
 
@@ -211,9 +211,9 @@ def parse_signing_keys(text: str) -> tuple[SigningKey, ...]:
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
     keys = tuple(_line(number, line) for number, line in lines if line)
     if not keys:
-        raise Malformed("key-file-empty", "The key file holds no key.", clause=_OWN_KEYS)
+        raise Malformed("key-file-empty", "the key file holds no key", clause=_OWN_KEYS)
     if len({each.key_id for each in keys}) != len(keys):
-        raise Malformed("key-file-twice", "The key file has a key id twice.", clause=_OWN_KEYS)
+        raise Malformed("key-file-twice", "the key file has a key id twice", clause=_OWN_KEYS)
     return keys
 
 
@@ -228,7 +228,7 @@ def _line(number: int, line: str) -> SigningKey:
             return SigningKey(f"{ED25519}:{parts['version']}", decode_base64(parts["seed"]))
         except (Malformed, NotValid) as error:
             reason = f"holds no key ({error.code})"
-    raise Malformed("key-file-line", f"Line {number} of the key file {reason}.", clause=_OWN_KEYS)
+    raise Malformed("key-file-line", f"line {number} of the key file {reason}", clause=_OWN_KEYS)
 
 
 def format_signing_keys(keys: Iterable[SigningKey]) -> str:
@@ -257,7 +257,7 @@ def sign_json(obj: JsonObject, name: str, key: SigningKey) -> JsonObject:
     signatures = obj.get("signatures", {})
     own = signatures.get(name, {}) if isinstance(signatures, dict) else None
     if not isinstance(own, dict):
-        raise Malformed("signatures-not-object", "`signatures` is no map of maps.", clause=_SIGNING)
+        raise Malformed("signatures-not-object", "`signatures` is no map of maps", clause=_SIGNING)
     signature = encode_base64(key.sign(signed_bytes(obj)))
     return {**obj, "signatures": {**signatures, name: {**own, key.key_id: signature}}}
 
@@ -325,17 +325,17 @@ def _outcome(
 def _parse_signature(value: Any) -> bytes:
     """64 bytes whose second half is the one canonical number (CHK-06)."""
     if not isinstance(value, str):
-        raise Malformed("signature-not-text", "A signature is no string.", clause=_CHECKING)
+        raise Malformed("signature-not-text", "a signature is no string", clause=_CHECKING)
     signature = decode_base64(value)
     if len(signature) != SIGNATURE_BYTES:
         raise Malformed(
             "signature-length",
-            f"A signature has {len(signature)} bytes, not {SIGNATURE_BYTES}.",
+            f"a signature has {len(signature)} bytes, not {SIGNATURE_BYTES}",
             clause=_CHECKING,
         )
     if int.from_bytes(signature[32:], "little") >= _ORDER:
         raise Malformed(
-            "signature-malleable", "A signature's S is not reduced.", clause="[rfc8032 5.1.7]"
+            "signature-malleable", "a signature's S is not reduced", clause="[rfc8032 5.1.7]"
         )
     return signature
 
@@ -377,4 +377,4 @@ def _told(outcome: SignatureOutcome) -> str:
 
 
 def _refusal(code: str, name: str, reason: str) -> NotValid:
-    return NotValid(code, f"Not signed by {shown(name)}: {reason}.", clause=_CHECKING)
+    return NotValid(code, f"not signed by {shown(name)}: {reason}", clause=_CHECKING)

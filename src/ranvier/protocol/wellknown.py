@@ -73,7 +73,7 @@ def examine_well_known(status: int, headers: Headers, body: bytes, limits: Limit
         condition(
             "well-known-status",
             status == 200,
-            f"The well-known file answers 200 (it answered {status}).",
+            f"the well-known file answers 200 (it answered {status})",
             clause=CLAUSE,
         ),
     ]
@@ -94,7 +94,7 @@ def _content_type(headers: Headers) -> Condition:
     return condition(
         "well-known-content-type",
         shown_type.split(";")[0].strip().lower() == "application/json",
-        "The well-known file is sent as application/json.",
+        "the well-known file is sent as application/json",
         clause=CLAUSE,
         fatal=False,
         content_type=shown(shown_type),
@@ -109,7 +109,7 @@ def _examine_body(body: bytes, limits: Limits, conditions: list[Condition]) -> s
         condition(
             "well-known-json",
             is_object,
-            "The file is a JSON object.",
+            "the file is a JSON object",
             clause=CLAUSE,
             why=why,
         )
@@ -122,7 +122,7 @@ def _examine_body(body: bytes, limits: Limits, conditions: list[Condition]) -> s
         condition(
             "well-known-member",
             is_text,
-            "The file has a string 'm.server'.",
+            "the file has a string 'm.server'",
             clause=CLAUSE,
             why="" if is_text else f"'m.server' is {shown(value)}, not a string",
         )
@@ -152,7 +152,7 @@ def _server_name(value: str) -> Condition:
     return condition(
         "well-known-server-name",
         not why,
-        "'m.server' is a server name: a host, perhaps a port, nothing else.",
+        "'m.server' is a server name: a host, perhaps a port, nothing else",
         clause="[app:server-name]",
         why=why,
     )
@@ -251,19 +251,19 @@ def next_redirect(place: Place, location: str) -> Place:
     if not _VISIBLE.fullmatch(location):
         raise Malformed(
             "redirect-unreadable",
-            f"The redirect to {shown(location)} is empty, too long or not plain ASCII.",
+            f"the redirect to {shown(location)} is empty, too long or not plain ASCII",
             clause=CLAUSE,
         )
     try:
         parts = urlsplit(urljoin(place.url, location))
     except ValueError as error:
         raise Malformed(
-            "redirect-malformed", f"The redirect to {shown(location)}: {error}.", clause=CLAUSE
+            "redirect-malformed", f"the redirect to {shown(location)}: {error}", clause=CLAUSE
         ) from None
     if parts.scheme != "https":
         raise Malformed(
             "redirect-not-https",
-            f"The redirect to {shown(location)} leaves https.",
+            f"the redirect to {shown(location)} leaves https",
             clause="[ranvier:well-known-redirects]",
         )
     name = parse_server_name(parts.netloc)
@@ -274,7 +274,7 @@ def _place(name: ServerName, target: str) -> Place:
     if not name.resolvable:
         raise Malformed(
             "redirect-not-resolvable",
-            f"{shown(name.text)} leads to no host: {name.unresolvable}.",
+            f"{shown(name.text)} leads to no host: {name.unresolvable}",
             clause="[ranvier:numeric-names]",
         )
     port = 443 if name.port is None else name.port

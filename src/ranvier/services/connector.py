@@ -66,7 +66,7 @@ class Connector:
         except (TimeoutError, TimedOut):
             raise Unreachable(
                 "connect-out-of-time",
-                f"No connection to {name} within {self._limits.total_seconds:g} s.",
+                f"no connection to {name} within {self._limits.total_seconds:g} s",
                 clause="[ranvier:limits]",
                 trail=recorder.trail,
             ) from None
@@ -82,7 +82,7 @@ class Connector:
         if discovery.stopped is not None:
             raise Unreachable(
                 "no-route",
-                f"There is no way to {name}: {discovery.stopped.reason}.",
+                f"there is no way to {name}: {discovery.stopped.reason}",
                 clause=discovery.stopped.clause,
             )
 
@@ -118,19 +118,19 @@ class Connector:
 def _unreachable(name: ServerName, faults: tuple[NetworkFault, ...]) -> Unreachable:
     if not faults:
         clause = "[s2s:resolving-server-names]"
-        return Unreachable("no-address", f"No address was found for {name}.", clause=clause)
+        return Unreachable("no-address", f"no address was found for {name}", clause=clause)
     last = faults[-1]
     if len(faults) == 1:
         return Unreachable(
             "no-connection",
-            f"No connection to {name}: {last.message}",
+            f"no connection to {name}: {last.message}",
             clause=last.clause or "[s2s:tls]",
         )
     counted = Counter(fault.code for fault in faults)
     codes = ", ".join(f"{code} ({count})" for code, count in counted.items())
     return Unreachable(
         "no-connection",
-        f"No connection to {name} after {len(faults)} attempts: {codes}."
-        f" The last one: {last.message}",
+        f"no connection to {name} after {len(faults)} attempts: {codes};"
+        f" the last one: {last.message}",
         clause=last.clause or "[s2s:tls]",
     )

@@ -107,12 +107,12 @@ class WellKnownFiles:
             place = next_redirect(place, location)
             if place in seen:
                 raise Malformed(
-                    "redirect-loop", f"{shown(place.url)} redirects to itself.", clause=CLAUSE
+                    "redirect-loop", f"{shown(place.url)} redirects to itself", clause=CLAUSE
                 )
             if len(seen) > self._limits.wellknown_redirects:
                 raise Malformed(
                     "redirect-too-many",
-                    f"More than {self._limits.wellknown_redirects} redirects.",
+                    f"more than {self._limits.wellknown_redirects} redirects",
                     clause="[ranvier:well-known-redirects]",
                 )
             seen.append(place)

@@ -35,7 +35,7 @@ def prepare(db: sqlite3.Connection, path: Path) -> None:
         raise StoreFault(
             "store-newer-schema",
             f"the store {str(path)!r} is of revision {revision!r}, made by a newer version; "
-            f"this one knows {NEWEST}. It was left as it is",
+            f"this one knows {NEWEST}; it was left as it is",
         )
     module, _, name = _MIGRATE.partition(":")
     getattr(importlib.import_module(module), name)(path, NEWEST)
