@@ -6,7 +6,7 @@ import random
 from collections import Counter
 
 from ranvier.protocol.records import DnsAnswer, RecordKind, SrvRecord
-from ranvier.protocol.srv import NoService, SrvTargets, SrvUnknown, judge_srv, order_targets
+from ranvier.protocol.srv import NoService, SrvTargets, SrvUnknown, judge_srv, weighted_order
 
 INVARIANT = (
     "An SRV answer means one of four things; targets that stay can be looked up,"
@@ -51,6 +51,9 @@ def check(data: bytes) -> None:
     assert 0 < len(verdict.records) <= 8
     assert all(1 <= each.port <= 65535 and each.target != "." for each in verdict.records)
     assert all(each.target.isascii() for each in verdict.records)
-    ordered = order_targets(verdict.records, random.Random(data).randrange)
+    places = weighted_order(
+        [(each.priority, each.weight) for each in verdict.records], random.Random(data).randrange
+    )
+    ordered = tuple(verdict.records[place] for place in places)
     assert Counter(ordered) == Counter(verdict.records)
     assert [each.priority for each in ordered] == sorted(each.priority for each in ordered)

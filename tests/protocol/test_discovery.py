@@ -29,12 +29,11 @@ from ranvier.protocol.questions import (
     LookupSrv,
     Question,
     SrvAnswer,
-    WellKnownAnswer,
     answers_in,
     seconds_of,
 )
 from ranvier.protocol.records import DnsAnswer, Failed, RecordKind, SrvRecord
-from ranvier.protocol.wellknown import WellKnownFound, WellKnownInvalid
+from ranvier.protocol.wellknown import WellKnown, WellKnownFound, WellKnownInvalid
 from ranvier.trail import Outcome, Step, Trail
 
 VECTORS = Path(__file__).parents[2] / "vectors"
@@ -138,7 +137,7 @@ def test_a_trail_replays_to_the_same_end(case: dict[str, Any]) -> None:
     assert replay(trail, name_of(case), mode) == discovery
 
 
-def script(*answers: SrvAnswer | WellKnownAnswer) -> Any:
+def script(*answers: SrvAnswer | WellKnown) -> Any:
     """Answers in order."""
     rest = list(answers)
     return lambda _question: rest.pop(0)
@@ -296,7 +295,7 @@ FILES = st.one_of(
 @pytest.mark.req("DISC-11", "SEC-11")
 @given(HOSTS, st.sampled_from(list(Mode)), FILES, st.lists(SRV_ANSWERS, min_size=2, max_size=2))
 def test_whatever_dns_says_the_certificate_is_for_the_name_or_the_delegated_name(
-    text: str, mode: Mode, file: WellKnownAnswer, answers: list[SrvAnswer]
+    text: str, mode: Mode, file: WellKnown, answers: list[SrvAnswer]
 ) -> None:
     rest = list(answers)
 

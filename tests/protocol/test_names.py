@@ -49,7 +49,6 @@ def test_the_vectors_of_server_names(vector: dict[str, Any], grammar: str) -> No
         name = PARSERS[grammar](vector["input"])
         assert [name.kind, name.host, name.port] == expected
         assert name.grammar == grammar
-        assert name.port_written == (name.port is not None)
         assert str(name) == name.text == vector["input"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -17,7 +18,7 @@ from ranvier.protocol.srv import (
     SrvUnknown,
     SrvVerdict,
     judge_srv,
-    order_targets,
+    weighted_order,
 )
 
 
@@ -90,9 +91,14 @@ def test_an_underscore_in_a_target_is_a_host_name_to_dns() -> None:
     assert judge_srv(answer(record)) == SrvTargets((record,))
 
 
+def ordered_by(records: tuple[SrvRecord, ...], draw: Callable[[int], int]) -> tuple[SrvRecord, ...]:
+    places = weighted_order([(each.priority, each.weight) for each in records], draw)
+    return tuple(records[place] for place in places)
+
+
 def shares(records: tuple[SrvRecord, ...], draws: int = 1000) -> Counter[str]:
     chance = random.Random(7)
-    return Counter(order_targets(records, chance.randrange)[0].target for _ in range(draws))
+    return Counter(ordered_by(records, chance.randrange)[0].target for _ in range(draws))
 
 
 @pytest.mark.req("SRV-01", "SEED-06", "REF14-16", "D32")
@@ -131,7 +137,7 @@ RECORDS = st.builds(
 def test_every_target_is_tried_once_and_no_priority_before_a_lower_one(
     records: tuple[SrvRecord, ...], chance: random.Random
 ) -> None:
-    ordered = order_targets(records, chance.randrange)
+    ordered = ordered_by(records, chance.randrange)
     assert Counter(ordered) == Counter(records)
     priorities = [record.priority for record in ordered]
     assert priorities == sorted(priorities)

@@ -31,6 +31,7 @@ from typing import Any, NoReturn, TypeAlias
 import msgspec
 
 from ranvier.errors import Malformed
+from ranvier.limits import Limits
 from ranvier.protocol.text import shown
 
 JsonValue: TypeAlias = Any
@@ -41,7 +42,7 @@ _CANONICAL = "[app:canonical-json]"
 _BASE64 = "[app:unpadded-base64]"
 
 GREATEST_INTEGER = 2**53 - 1
-MOST_DEPTH = 100
+MOST_DEPTH = Limits().json_depth
 """How many arrays and objects may stand inside each other in what we receive."""
 _ENCODED_DEPTH = 2 * MOST_DEPTH  # What was received may be wrapped before it is signed.
 _MOST_DIGITS = 4300  # Of a lenient integer: what Python converts by default, and so its peers.

@@ -133,11 +133,6 @@ def same_certificate(one: bytes, other: bytes) -> bool:
     return bool(one) and one == other
 
 
-def names_in(der: bytes) -> tuple[str, ...]:
-    """The names in the SAN. Raises Malformed."""
-    return read_certificate(der).names
-
-
 def read_certificate(der: bytes) -> CertificateFacts:
     """Read everything we ever ask about. Raises Malformed.
 

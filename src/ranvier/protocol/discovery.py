@@ -18,7 +18,7 @@ from typing import Any
 
 from ranvier.limits import Limits
 from ranvier.protocol.endings import DEFAULT_PORT, Endings
-from ranvier.protocol.names import HostKind, ServerName
+from ranvier.protocol.names import ServerName
 from ranvier.protocol.questions import (
     Expect,
     FetchWellKnown,
@@ -142,8 +142,7 @@ def discover_2014(name: ServerName, limits: Limits = _DEFAULTS) -> Machine:
     host_header = name.text.removesuffix(":")
 
     # The grammar of then takes hosts that lead nowhere (ERR14-03).
-    undefined_ip = name.kind is HostKind.OTHER and name.hostname.startswith("[")
-    if undefined_ip or not name.resolvable:
+    if not name.resolvable:
         return found.unresolvable(name)
     # A port: look up an A record, connect to that TLS port.
     if name.port is not None:

@@ -102,8 +102,7 @@ class Endings:
         """``name`` can never lead to an address."""
         return self.stopped(
             "name-not-resolvable",
-            f"{shown(name.text)} is never looked up: "
-            + (name.unresolvable or "it is an IP literal of a form that nobody has defined"),
+            f"{shown(name.text)} is never looked up: {name.unresolvable}",
             "[ranvier:numeric-names]",
         )
 

@@ -33,14 +33,11 @@ from ranvier.protocol.canonical import (
     parse_json_object,
 )
 from ranvier.protocol.names import is_publishable_key_id, parse_key_id
-from ranvier.protocol.signing import SigningKey, VerifyKey, sign_json
+from ranvier.protocol.signing import ED25519, POLICY_SERVER, SigningKey, VerifyKey, sign_json
 from ranvier.protocol.text import shown
 
 V1_CLAUSE = "[2014:retrieving-server-keys]"
 V2_CLAUSE = "[s2s:publishing-keys]"
-ALGORITHM = "ed25519"
-RESERVED_VERSION = "policy_server"
-"""``ed25519:policy_server`` is a policy server's, never a server's own (D10)."""
 
 
 class KeyVersion(StrEnum):
@@ -177,11 +174,11 @@ def _member(value: object, member: str) -> object:
 def _key(key_id: str, text: object) -> VerifyKey:
     """One listed key. Raises Malformed or NotValid, which spoil this key alone."""
     named = parse_key_id(key_id)
-    if named.version == RESERVED_VERSION:
+    if named.version == POLICY_SERVER:
         raise Malformed(
             "key-reserved", f"{shown(key_id)} is reserved for policy servers", clause=V2_CLAUSE
         )
-    if named.algorithm != ALGORITHM:
+    if named.algorithm != ED25519:
         raise Malformed(
             "key-algorithm", f"{shown(key_id)} is of another algorithm", clause=V2_CLAUSE
         )
@@ -279,7 +276,7 @@ def _insist_on_publishable(keys: Sequence[SigningKey], old: Sequence[OldVerifyKe
                 f"{shown(key_id)} cannot be published: a version is letters, digits and _",
                 clause=V2_CLAUSE,
             )
-        if parse_key_id(key_id).version == RESERVED_VERSION:
+        if parse_key_id(key_id).version == POLICY_SERVER:
             raise BadConfiguration(
                 "publish-key-id-reserved",
                 f"{shown(key_id)} is reserved for policy servers",

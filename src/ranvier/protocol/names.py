@@ -97,7 +97,7 @@ class ServerName:
     host: str = field(compare=False)
     """The host without brackets, in the letters it was written in."""
     port: int | None = field(compare=False)
-    """1 to 65535; ``None`` if there is none, or 2014's empty one."""
+    """1 to 65535, which rules out every SRV lookup; ``None`` if none, or 2014's empty one."""
     kind: HostKind = field(compare=False)
     grammar: Grammar = field(compare=False)
 
@@ -117,11 +117,6 @@ class ServerName:
     def hostname(self) -> str:
         """The host as written, with the brackets of an IP literal: what ``Host`` carries."""
         return f"[{self.host}]" if self.text.startswith("[") else self.host
-
-    @property
-    def port_written(self) -> bool:
-        """Whether the name says a port, which rules out every SRV lookup."""
-        return self.port is not None
 
     @property
     def is_ip(self) -> bool:

@@ -20,12 +20,11 @@ import msgspec
 from ranvier.errors import Malformed
 from ranvier.protocol.records import DnsAnswer, Failed
 from ranvier.protocol.routes import Discovery
-from ranvier.protocol.wellknown import WellKnownFound, WellKnownInvalid
+from ranvier.protocol.wellknown import WellKnown
 from ranvier.trail import Trail
 
 A = TypeVar("A")
 SrvAnswer: TypeAlias = DnsAnswer | Failed
-WellKnownAnswer: TypeAlias = WellKnownFound | WellKnownInvalid
 
 
 class Question(msgspec.Struct, Generic[A], frozen=True):
@@ -47,7 +46,7 @@ class LookupSrv(Question[SrvAnswer], frozen=True, tag="lookup-srv"):
     """The SRV records of a name such as ``_matrix-fed._tcp.example.org``."""
 
 
-class FetchWellKnown(Question[WellKnownAnswer], frozen=True, tag="fetch-well-known"):
+class FetchWellKnown(Question[WellKnown], frozen=True, tag="fetch-well-known"):
     """``https://<name>/.well-known/matrix/server``, redirects followed, judged."""
 
 
@@ -86,7 +85,7 @@ def drive(machine: Machine, answer: Callable[[Question[Any]], Any]) -> Discovery
             lifetimes.append(seconds_of(reply))
 
 
-def seconds_of(answer: SrvAnswer | WellKnownAnswer) -> int:
+def seconds_of(answer: SrvAnswer | WellKnown) -> int:
     """How long an answer holds from when it was given."""
     match answer:
         case DnsAnswer():
@@ -103,12 +102,12 @@ def outliving(discovery: Discovery, lifetimes: list[int]) -> Discovery:
     return msgspec.structs.replace(discovery, lifetime_seconds=shortest)
 
 
-def answers_in(trail: Trail) -> dict[tuple[str, str], SrvAnswer | WellKnownAnswer]:
+def answers_in(trail: Trail) -> dict[tuple[str, str], SrvAnswer | WellKnown]:
     """Every discovery answer that a trail holds, by the question's subject.
 
     Raises: Malformed, if the trail's evidence is not what a resolver writes.
     """
-    found: dict[tuple[str, str], SrvAnswer | WellKnownAnswer] = {}
+    found: dict[tuple[str, str], SrvAnswer | WellKnown] = {}
     for step in trail.steps:
         if "asked" in step.evidence and "answered" in step.evidence:
             question = _decoded(step.evidence["asked"], _QUESTIONS)
@@ -137,7 +136,7 @@ def replay_machine(machine: Machine, trail: Trail) -> Discovery:
 
 
 _QUESTIONS: Any = LookupSrv | FetchWellKnown
-_ANSWERS: dict[type, Any] = {LookupSrv: SrvAnswer, FetchWellKnown: WellKnownAnswer}
+_ANSWERS: dict[type, Any] = {LookupSrv: SrvAnswer, FetchWellKnown: WellKnown}
 
 
 def _decoded(value: Any, kind: Any) -> Any:

@@ -27,6 +27,7 @@ import nacl.exceptions
 import nacl.signing
 
 from ranvier.errors import Malformed, NotValid
+from ranvier.limits import Limits
 from ranvier.protocol.canonical import JsonObject, decode_base64, encode_base64, encode_canonical
 from ranvier.protocol.names import is_publishable_key_id, parse_key_id
 from ranvier.protocol.text import shown
@@ -37,9 +38,11 @@ _PUBLISHING = "[s2s:publishing-keys]"
 _OWN_KEYS = "[ranvier:own-keys]"
 
 ED25519 = "ed25519"
+POLICY_SERVER = "policy_server"
+"""The version of rooms' policy servers' keys, never of a server's own (D10)."""
 KEY_BYTES = 32
 SIGNATURE_BYTES = 64
-MOST_SIGNATURES = 200
+MOST_SIGNATURES = Limits().signatures_per_document
 """Of one signer on one object."""
 _FIELD = 2**255 - 19
 _ORDER = 2**252 + 27742317777372353535851937790883648493
@@ -178,9 +181,8 @@ class SigningKey:
         raise TypeError("a SigningKey is not pickled or copied: it would take its seed along")
 
 
-# `auto` was everybody's once; the other belongs to rooms' policy servers (D10).
-_POLICY_SERVER = "policy_server"
-_RESERVED_VERSIONS = ("auto", _POLICY_SERVER)
+# `auto` was everybody's once.
+_RESERVED_VERSIONS = ("auto", POLICY_SERVER)
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -221,7 +223,7 @@ def _line(number: int, line: str) -> SigningKey:
     parts = _LINE.fullmatch(line)
     if parts is None or parts["algorithm"] != ED25519:
         reason = "is not `ed25519 version seed`"
-    elif parts["version"] == _POLICY_SERVER:
+    elif parts["version"] == POLICY_SERVER:
         reason = "has the version of policy servers, who keep their keys elsewhere"
     else:
         try:

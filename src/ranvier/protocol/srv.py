@@ -16,12 +16,14 @@ from typing import TypeAlias
 import msgspec
 
 from ranvier.errors import Malformed
+from ranvier.limits import Limits
 from ranvier.protocol.names import parse_server_name_2014
 from ranvier.protocol.records import DnsAnswer, Failed, SrvRecord
 from ranvier.protocol.text import shown
 
 CLAUSE = "[rfc2782]"
 
+_MOST = Limits().srv_targets
 _SMALLEST_SHARE = 1
 _WEIGHT_UNIT = 100
 """One unit of weight against the share of a record of weight 0."""
@@ -56,7 +58,7 @@ class SrvUnknown(msgspec.Struct, frozen=True):
 SrvVerdict: TypeAlias = SrvTargets | NoService | NotOffered | SrvUnknown
 
 
-def judge_srv(answer: DnsAnswer | Failed, *, most: int = 20) -> SrvVerdict:
+def judge_srv(answer: DnsAnswer | Failed, *, most: int = _MOST) -> SrvVerdict:
     """What the answer to an SRV question means; at most ``most`` targets are kept.
 
     The first ones by priority stay. Never raises.
@@ -111,21 +113,14 @@ def _host_problem(target: str) -> str:
     return name.unresolvable
 
 
-def order_targets(
-    records: tuple[SrvRecord, ...], draw: Callable[[int], int]
-) -> tuple[SrvRecord, ...]:
-    """The order in which to try: ascending priority, drawn by weight within one.
-
-    ``draw(n)`` gives a uniform number in ``[0, n)``. Shares are proportional to
-    the weights (D32: the method of ``[rfc2782]``, read literally, gives two
-    records of weight 1 the shares 2/3 and 1/3); weight 0 keeps a small chance.
-    """
-    order = weighted_order([(each.priority, each.weight) for each in records], draw)
-    return tuple(records[place] for place in order)
-
-
 def weighted_order(ranks: list[tuple[int, int]], draw: Callable[[int], int]) -> tuple[int, ...]:
-    """The places of ``ranks`` (priority, weight) in an order drawn as above."""
+    """In which order to try targets: their places in ``ranks``, which are (priority, weight).
+
+    Ascending priority, drawn by weight within one; ``draw(n)`` gives a uniform
+    number in ``[0, n)``. Shares are proportional to the weights (D32: the method
+    of ``[rfc2782]``, read literally, gives two records of weight 1 the shares 2/3
+    and 1/3); weight 0 keeps a small chance.
+    """
     order: list[int] = []
     for priority in sorted({priority for priority, _ in ranks}):
         rest = [place for place, rank in enumerate(ranks) if rank[0] == priority]

@@ -21,7 +21,7 @@ from ranvier.errors import Malformed
 from ranvier.limits import Limits, Ms
 from ranvier.protocol.canonical import encode_canonical, parse_json_lenient
 from ranvier.protocol.conditions import Condition, condition, first_fatal
-from ranvier.protocol.names import HostKind, ServerName, TlsName, parse_server_name
+from ranvier.protocol.names import ServerName, TlsName, parse_server_name
 from ranvier.protocol.text import shown
 
 CLAUSE = "[s2s:resolving-server-names 3]"
@@ -284,5 +284,5 @@ def _place(name: ServerName, target: str) -> Place:
         host_header=name.hostname if port == 443 else f"{name.hostname}:{port}",
         target=target,
         tls_name=name.tls_name,
-        is_ip=name.kind in (HostKind.IPV4, HostKind.IPV6),
+        is_ip=name.is_ip,
     )

@@ -136,6 +136,6 @@ def _matches(pattern: str, name: ServerName) -> bool:
 
 
 def _within(network: str, name: ServerName) -> bool:
-    if name.kind not in (HostKind.IPV4, HostKind.IPV6):
+    if not name.is_ip:
         return False
     return ipaddress.ip_address(name.host) in ipaddress.ip_network(network)
