@@ -35,7 +35,7 @@ from ranvier.services.identity import Identity
 from ranvier.services.keyring import KeyFetch, Keyring
 from ranvier.services.resolver import Resolution, Resolver
 from ranvier.services.version import ServerVersion, fetch_version
-from ranvier.trail import Recorder, Step, Trail
+from ranvier.trail import NO_TRAIL, Recorder, Step, Trail
 
 
 class Edges(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +52,7 @@ class Located(msgspec.Struct, frozen=True, kw_only=True):
 
     route: Route
     addresses: tuple[Address, ...]
-    trail: Trail = Trail()
+    trail: Trail = NO_TRAIL
 
 
 class Parts:
@@ -186,7 +186,7 @@ class Federation:
     async def version(self, name: str | ServerName) -> ServerVersion:
         """What software ``name`` says it runs; nothing may depend on it (VER-03).
 
-        Raises: Malformed, Unreachable, PeerFault, ConnectionLost, TimedOut.
+        Raises: Malformed, Unreachable, PeerFault, ConnectionLost, TimedOut, StoreFault.
         """
         parts, parsed = self._open(), self._parsed(name)
         recorder, seconds = self._recorder(parts), parts.limits.total_seconds

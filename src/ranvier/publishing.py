@@ -7,6 +7,7 @@ of it. The edges are taken by name from :data:`ranvier.edges.EDGES`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 from ranvier.config import Config
@@ -68,6 +69,6 @@ def make_listener(config: Config, app: Any, clock: Clock, limits: Limits) -> Ser
     return listener
 
 
-def _tls_files(config: Config) -> tuple[Any, Any]:
+def _tls_files(config: Config) -> tuple[Path, Path]:
     listen = config.listen
     return config.path(listen.certificate), config.path(listen.private_key)

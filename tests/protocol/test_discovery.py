@@ -214,6 +214,14 @@ def test_more_targets_than_the_limit_are_noted_and_left_out() -> None:
         "t2.example.com",
     ]
     assert discovery.notes == ("SRV: more than 3 targets: the others are ignored",)
+    assert all(route.is_srv for route in discovery.routes)
+
+
+def test_a_route_that_no_srv_record_gave_says_so() -> None:
+    discovery = drive(
+        discover_current(ServerName("example.org")), script(NOT_THERE, NO_RECORD, NO_RECORD)
+    )
+    assert [route.is_srv for route in discovery.routes] == [False]
 
 
 @pytest.mark.req("ERR14-02", "D3")

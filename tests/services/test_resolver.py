@@ -72,6 +72,16 @@ def at() -> Setting:
     return Setting()
 
 
+@pytest.mark.req("SEC-06")
+async def test_the_trail_tells_no_more_srv_targets_than_the_limits_allow() -> None:
+    at = Setting(Limits(srv_targets=1))
+    records = [(1, 0, 8448, "a.example.org"), (2, 0, 8448, "b.example.org")]
+    at.world.dns.srv(FED + NAME.text, *records)
+    resolution = await at.resolve()
+    assert [route.connect for route in resolution.discovery.routes] == ["a.example.org"]
+    assert "b.example.org" not in resolution.trail.of("srv")[0].answer
+
+
 @pytest.mark.req("DISC-01", "DISC-02")
 @pytest.mark.parametrize(
     ("text", "step"), [("10.9.9.9", "1"), ("[fd00::9]:443", "1"), ("example.org:8448", "2")]

@@ -13,6 +13,8 @@ BOTH_FAMILIES = (RecordKind.AAAA, RecordKind.A)
 A_ONLY = (RecordKind.A,)
 """The 2014 text knows no other ``[2014:resolving-server-names]`` (ERR14-02)."""
 
+_SRV_STEPS = frozenset({"3.3", "3.4", "4", "5", "2014:srv"})
+
 
 class Mode(StrEnum):
     """Which text discovery follows."""
@@ -41,6 +43,11 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     families: tuple[RecordKind, ...] = BOTH_FAMILIES
     clause: str
     is_ip: bool = False
+
+    @property
+    def is_srv(self) -> bool:
+        """Whether an SRV record led here."""
+        return self.step in _SRV_STEPS
 
 
 class Stopped(msgspec.Struct, frozen=True):

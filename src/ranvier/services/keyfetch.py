@@ -21,11 +21,6 @@ from ranvier.trail import Recorder
 PATHS = {KeyVersion.V1: "/_matrix/key/v1", KeyVersion.V2: "/_matrix/key/v2/server"}
 """Without a trailing slash: the text of 2014 and, since v1.6, of today (KEY2-13)."""
 
-CLAUSES = {
-    KeyVersion.V1: "[2014:retrieving-server-keys]",
-    KeyVersion.V2: "[s2s:publishing-keys]",
-}
-
 ALARMS = frozenset({"key-bytes-changed"})
 """Conditions that do not stop a fetch but that somebody must look at (D8)."""
 
@@ -55,7 +50,7 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 
         Raises: PeerFault with the first fatal condition's id as its code.
         """
-        clause = CLAUSES[document.version]
+        clause = document.version.clause
         with recorder.asking(
             "key-document", f"is this the key document of {expected_name}?", clause=clause
         ) as asked:
@@ -88,9 +83,7 @@ async def ask_for_document(
     Raises: PeerFault (``answer-...``, or why it is no JSON object), ConnectionLost, TimedOut.
     """
     path, host = PATHS[version], connection.route.host_header
-    with recorder.asking(
-        "key-fetch", f"GET https://{host}{path}", clause=CLAUSES[version]
-    ) as asked:
+    with recorder.asking("key-fetch", f"GET https://{host}{path}", clause=version.clause) as asked:
         response = await connection.link.exchange(
             HttpRequest(method="GET", target=path, host=host),
             limits.exchange(body_bytes=limits.key_document_bytes),

@@ -40,7 +40,7 @@ from ranvier.services.inflight import InFlight
 from ranvier.services.keyfetch import ALARMS, Held, ask_for_document
 from ranvier.services.publishedcert import FirstSight
 from ranvier.services.trust import TrustBook, TrustMode, TrustRule
-from ranvier.trail import Recorder, Trail
+from ranvier.trail import NO_TRAIL, Recorder, Trail
 
 
 class KeyFetch(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +64,7 @@ class KeyFetch(msgspec.Struct, frozen=True, kw_only=True):
     lives_until: Ms
     alarms: tuple[Condition, ...] = ()
     entered: str = ""
-    trail: Trail = Trail()
+    trail: Trail = NO_TRAIL
 
 
 class Obtained(msgspec.Struct, frozen=True):
@@ -120,6 +120,8 @@ class Keyring:
 
         Under ``published-certificate`` this is the accepted set of leaves; a name
         that has none yet is first asked for its keys (D1).
+
+        Raises: StoreFault, and what :meth:`fetch` raises if it had to ask.
         """
         rule = self._book.rule_for(name)
         if rule.trust is TrustMode.WEB_PKI:
@@ -143,7 +145,7 @@ class Keyring:
             raise TimedOut(
                 "key-fetch-timeout",
                 f"the keys of {name} did not come within {self._limits.total_seconds:g} s",
-                clause="[s2s:retrieving-server-keys]",
+                clause="[ranvier:limits]",
                 trail=recorder.trail,
             ) from None
         except RanvierError as error:

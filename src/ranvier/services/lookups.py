@@ -156,14 +156,9 @@ class Lookups:
             found = ", ".join(answer.addresses[: self._limits.addresses_per_name])
             found = found or f"no record ({answer.rcode})"
             asked.answered(f"{found}, by the {answer.server}" if answer.local else found)
-        if answer.aliases and is_srv(route):
+        if answer.aliases and route.is_srv:
             note_alias(recorder, route, answer.aliases[0])
         return answer.addresses
-
-
-def is_srv(route: Route) -> bool:
-    """Whether the route came from an SRV record."""
-    return route.step in ("3.3", "3.4", "4", "5", "2014:srv")
 
 
 def note_alias(recorder: Recorder, route: Route, alias: str) -> None:

@@ -28,7 +28,7 @@ from ranvier.errors import StoreFault, Unreachable
 from ranvier.limits import Limits
 from ranvier.plugs import Clock, Notes
 from ranvier.protocol.certificates import fingerprint
-from ranvier.protocol.keys import KeyVersion
+from ranvier.protocol.keys import V1_CLAUSE, KeyVersion
 from ranvier.protocol.names import ServerName
 from ranvier.protocol.trust import FirstContact, Pinned
 from ranvier.services.connector import Connection, Connector
@@ -74,7 +74,7 @@ class FirstSight:
             f"how is {name} judged?",
             f"published-certificate, by {entered};"
             f" certificates accepted so far: {len(pins.leaves)}",
-            clause="[2014:retrieving-server-keys]",
+            clause=V1_CLAUSE,
             entered=entered,
         )
         connection = await self._connect(name, rule, pins, recorder)
@@ -119,7 +119,7 @@ class FirstSight:
             "trust",
             f"{name} shows a certificate that is not accepted",
             "asking its key document; only an accepted key can vouch for the new one",
-            clause="[2014:retrieving-server-keys]",
+            clause=V1_CLAUSE,
         )
         return await self._connector.connect(
             name, trust=FirstContact(), mode=rule.mode, recorder=recorder

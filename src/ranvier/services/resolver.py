@@ -67,7 +67,7 @@ class Resolver:
         recorder = recorder or Recorder(self._clock.tick)
         seconds = self._limits.total_seconds
         since = self.mark() if fresh else None
-        services = SrvSteps(self._lookups, self._clock, recorder, since)
+        services = SrvSteps(self._lookups, self._clock, self._limits, recorder, since)
         driver = _Driver(self._files, services, recorder, since)
         try:
             async with self._clock.timeout(seconds):

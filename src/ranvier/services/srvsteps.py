@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from ranvier.limits import Limits
 from ranvier.plugs import Clock
 from ranvier.protocol.questions import LookupSrv, Question
 from ranvier.protocol.records import RecordKind, SrvRecord
@@ -33,9 +34,15 @@ class SrvSteps:
     """Asks and records the SRV questions of one resolution."""
 
     def __init__(
-        self, lookups: Lookups, clock: Clock, recorder: Recorder, since: Mark | None
+        self,
+        lookups: Lookups,
+        clock: Clock,
+        limits: Limits,
+        recorder: Recorder,
+        since: Mark | None,
     ) -> None:
         self._lookups = lookups
+        self._most = limits.srv_targets
         self._recorder = recorder
         self._since = since
         self._expected: list[LookupSrv] = []
@@ -80,7 +87,7 @@ class SrvSteps:
     def record(self, asked: Asked, question: LookupSrv, known: DnsKnown) -> None:
         """What was answered, and what it means."""
         keep_evidence(asked, question, known)
-        verdict = judge_srv(known.answer)
+        verdict = judge_srv(known.answer, most=self._most)
         match verdict:
             case SrvTargets(records):
                 asked.answered(", ".join(_target(each) for each in records))

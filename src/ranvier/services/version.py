@@ -16,7 +16,7 @@ from ranvier.protocol.names import ServerName
 from ranvier.services.answers import insist_on_200
 from ranvier.services.connector import Connector
 from ranvier.services.keyring import Keyring
-from ranvier.trail import Recorder, Trail
+from ranvier.trail import NO_TRAIL, Recorder, Trail
 
 PATH = "/_matrix/federation/v1/version"
 CLAUSE = "[s2s:get_matrixfederationv1version]"
@@ -28,7 +28,7 @@ class ServerVersion(msgspec.Struct, frozen=True, kw_only=True):
     server_name: str
     name: str = ""
     version: str = ""
-    trail: Trail = Trail()
+    trail: Trail = NO_TRAIL
 
 
 async def fetch_version(
@@ -41,7 +41,7 @@ async def fetch_version(
 ) -> ServerVersion:
     """Ask ``name`` over an authenticated connection; nothing is signed.
 
-    Raises: Unreachable, PeerFault, ConnectionLost, TimedOut; each with its trail.
+    Raises: Unreachable, PeerFault, ConnectionLost, TimedOut, StoreFault; each with its trail.
     """
     try:
         connection = await connector.connect(
