@@ -179,14 +179,17 @@ async def test_an_authority_in_the_systems_store_is_honoured(
         assert await say_hello(wire, listener.address, NAME, WebPki()) == 200
 
 
-@pytest.mark.parametrize("content", [None, b"", b"no certificate\n"])
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(None, "No such file"), (b"", "is no PEM file"), (b"no certificate\n", "is no PEM file")],
+)
 def test_a_ca_file_that_cannot_be_used_is_bad_configuration(
-    clock: SystemClock, limits: Limits, tmp_path: Path, content: bytes | None
+    clock: SystemClock, limits: Limits, tmp_path: Path, content: bytes | None, reason: str
 ) -> None:
     file = tmp_path / "ca.pem"
     if content is not None:
         file.write_bytes(content)
-    with pytest.raises(BadConfiguration, match=r"ca\.pem") as told:
+    with pytest.raises(BadConfiguration, match=rf"ca\.pem.*{reason}") as told:
         NetWire(clock, limits, AddressPolicy(), str(file)).prepare()
     assert told.value.code == "ca-file-unusable"
 

@@ -82,7 +82,9 @@ def verifying_context(ca_file: str | None = None) -> ssl.SSLContext:
         else:
             context.load_default_certs(ssl.Purpose.SERVER_AUTH)
     except OSError as error:  # ssl.SSLError is one
-        message = f"the CA file {ca_file!r} cannot be used: {error}"
+        pem = "it is no PEM file of certificates"
+        reason = pem if isinstance(error, ssl.SSLError) else error.strerror
+        message = f"the CA file {ca_file!r} cannot be used: {reason}"
         raise BadConfiguration("ca-file-unusable", message) from error
     return context
 
