@@ -126,7 +126,7 @@ class Outgoing(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """All budgets, with our own total."""
         if not 0 < self.timeout <= 3600:
             raise BadConfiguration(
-                "config-timeout", f"the time-out is {self.timeout:g} s; use 0 to 3600"
+                "config-timeout", f"the time-out is {self.timeout:g} s; use more than 0, at most 3600"
             )
         return Limits(total_seconds=self.timeout)
 

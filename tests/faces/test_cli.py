@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -168,6 +170,13 @@ def test_a_pin_lets_in_the_one_certificate_only(serving: Serving, printed: Print
 
 
 @pytest.mark.req("SEC-05")
+def test_a_server_that_does_not_run_gets_the_cure(printed: Printed) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        free = held.getsockname()[1]
+    assert run(["keys", "fetch", f"localhost:{free}", "--allow-private"]) == 1
+    assert "Is it running, and is the port right?" in printed.readouterr().err
+
+
 def test_a_private_address_is_not_asked_and_the_cure_is_printed(
     serving: Serving, printed: Printed
 ) -> None:
@@ -230,6 +239,42 @@ def test_no_and_could_not_ask_are_told_apart(
     assert run(["resolve", name, *asked_of(dns), "--timeout", "20"]) == code
 
 
+def test_time_that_ran_out_while_dns_was_silent_is_could_not_ask(
+    dns: DnsRig, printed: Printed
+) -> None:
+    assert run(["resolve", "silent.example:8448", *asked_of(dns), "--timeout", "0.3"]) == 3
+
+
+# --- standard output ---
+
+
+def left_by(output: str, *words: str) -> tuple[int, str]:
+    """Exit code and standard error of a process whose standard output is a closed pipe, or full."""
+    if output == "closed":
+        reader, writer = os.pipe()
+        os.close(reader)
+    else:
+        writer = os.open(output, os.O_WRONLY)
+    command = [sys.executable, "-m", "ranvier", *words]
+    try:
+        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60)
+    finally:
+        os.close(writer)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("words", [["keys", "generate"], ["resolve", "[::1]:1", "--json"]])
+def test_a_reader_that_has_gone_is_no_traceback(words: list[str]) -> None:
+    assert left_by("closed", *words) == (141, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has /dev/full")
+def test_an_answer_that_cannot_be_written_is_said_in_one_line() -> None:
+    code, said = left_by("/dev/full", "keys", "generate")
+    assert code == 3
+    assert said == "ranvier: the answer cannot be written: No space left on device\n"
+
+
 # --- our own keys ---
 
 
@@ -289,13 +334,13 @@ def test_show_without_a_file_says_how_to_make_one(printed: Printed, tmp_path: Pa
     ("words", "said"),
     [
         (["resolve"], "NAME"),
-        (["resolve", "a", "b"], "b"),
+        (["resolve", "a", "b"], "Too many words: 'b'."),
         (["resolv", "a"], "resolv"),
         (["resolve", "exa_mple.org"], "exa_mple.org"),
         (["resolve", "example.org:99999"], "99999"),
         (["resolve", "example.org", "--mode", "2015"], "2015"),
         (["resolve", "example.org", "--dns", "dns.example"], "dns.example"),
-        (["resolve", "example.org", "--timeout", "0"], "time-out"),
+        (["resolve", "example.org", "--timeout", "0"], "more than 0"),
         (["keys", "fetch", "example.org", "--trust", "blind"], "--trust"),
         (["keys", "fetch", "example.org", "--trust", "sha256:xyz"], "64 hex digits"),
         (["keys", "fetch", "example.org", "--ca", "none.pem"], "none.pem"),
@@ -352,6 +397,28 @@ def test_wrong_usage_names_the_help_of_that_very_command(
 def test_what_is_no_server_name_gets_told_what_one_is(printed: Printed, name: str) -> None:
     assert run(["resolve", name]) == 2
     assert "A server name is HOST or HOST:PORT" in printed.readouterr().err
+
+
+def test_an_ipv6_address_gets_told_its_brackets(printed: Printed) -> None:
+    assert run(["resolve", "::1"]) == 2
+    err = printed.readouterr().err
+    assert "(IPv6 in [ ])" in err
+    assert max(map(len, err.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("written", "cure"),
+    [
+        ("[outgoing]\nallow_privat = true", "All settings and their values"),
+        ("server_name = hq.corp.example", 'text goes in "quotes"'),
+    ],
+)
+def test_a_configuration_that_is_wrong_gets_told_where_all_settings_stand(
+    printed: Printed, tmp_path: Path, written: str, cure: str
+) -> None:
+    (tmp_path / "ranvier.toml").write_text(written)
+    assert run(["keys", "show", "--config", str(tmp_path / "ranvier.toml")]) == 2
+    assert cure in printed.readouterr().err
 
 
 def test_what_was_our_own_doing_is_told_beside_a_good_answer(dns: DnsRig, printed: Printed) -> None:

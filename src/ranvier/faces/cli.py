@@ -11,15 +11,26 @@ here, so that ``ranvier --help`` can list every command without loading any.
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, UnusedCliTokensError
 
 from ranvier import __version__
 from ranvier.errors import RanvierError
-from ranvier.faces.outcome import USAGE, exit_code_of, our_command, say_error
+from ranvier.faces.outcome import (
+    COULD_NOT_ASK,
+    USAGE,
+    exit_code_of,
+    our_command,
+    say_error,
+)
+
+BROKEN_PIPE = 141
+"""As a shell counts a program that SIGPIPE ended; Ctrl-C is 130 likewise."""
 
 app = App(
     name="ranvier",
@@ -89,7 +100,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and leave with its exit code."""
     if isinstance(sys.stdout, TextIOWrapper):  # a letter that the terminal lacks is no failure
         sys.stdout.reconfigure(errors="backslashreplace")
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    try:
+        code = run(sys.argv[1:] if arguments is None else arguments)
+        print(end="", flush=True)
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.ENOSPC):
+            raise
+        code = _not_printed(error)
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -114,7 +132,19 @@ def run(arguments: Sequence[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
+def _not_printed(error: OSError) -> int:
+    """Nobody reads our answer any more, or there is no room for it; say so at most once."""
+    with open(os.devnull, "wb") as nowhere:  # else Python tries, and complains, again at exit
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    if error.errno == errno.EPIPE:
+        return BROKEN_PIPE
+    print(f"ranvier: the answer cannot be written: {error.strerror}", file=sys.stderr)
+    return COULD_NOT_ASK
+
+
 def _one_line(error: CycloptsError) -> str:
+    if isinstance(error, UnusedCliTokensError):
+        return f"Too many words: {' '.join(map(repr, error.unused_tokens or ()))}."
     return " ".join(str(error).split())
 
 

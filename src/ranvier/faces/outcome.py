@@ -18,7 +18,7 @@ from ranvier.errors import (
     StoreFault,
 )
 from ranvier.faces.text import printable, render_trail, wrapped
-from ranvier.trail import Trail
+from ranvier.trail import Step, Trail
 
 GOOD, NO, USAGE, COULD_NOT_ASK = 0, 1, 2, 3
 
@@ -32,13 +32,20 @@ COULD_NOT = {
 }
 """Codes of steps that say something about us, not about the server asked."""
 
-A_NAME = "A server name is HOST or HOST:PORT, without https://, path or @user."
+A_NAME = "A server name is HOST or HOST:PORT (IPv6 in [ ]); no https://, path or @user."
 
 CURES = {
     "answer-unsupported": "Either a proxy in front of it lacks this path, or it publishes no such"
     " version: key version 1 is for servers of 2014 alone.",
     "address-refused": "If you do mean to connect there: again with --allow-private.",
+    "config-not-toml": 'In TOML text goes in "quotes". All settings: docs/reference/config.md',
+    "config-value": "All settings and their values: docs/reference/config.md",
+    "connect-refused": "Is it running, and is the port right?",
     "dns-silent": "If another DNS server should be asked: again with --dns IP[:PORT].",
+    "key-name-matches": "If the server that the document names is the one you mean: ask by that"
+    " name, port and all.",
+    "no-address": "Is the name right, and does the DNS that was asked know it?",
+    "tls-closed": "Does it speak TLS there, and is the port right?",
     "tls-name-mismatch": "Ask by a name that is in the certificate; or its owner needs another.",
     "tls-pin-mismatch": "If its owner says that it was renewed: again with the new sha256:HEX.",
     "tls-self-signed": "If you know this certificate: again with --ca FILE. If it is a server of"
@@ -61,8 +68,13 @@ def exit_code_of(error: RanvierError) -> int:
 def never_asked(trail: Trail) -> bool:
     """Whether every last step towards the server failed on our side."""
     tried = [step for step in trail.steps if step.what in ("dial", "address", "srv")]
-    failed = [step.code for step in tried if step.code]
-    return bool(failed) and all(code in COULD_NOT for code in failed)
+    failed = [step for step in tried if step.code]
+    return bool(failed) and all(_our_doing(step) for step in failed)
+
+
+def _our_doing(step: Step) -> bool:
+    """A question that DNS left open until the time was over counts as not answered."""
+    return step.code in COULD_NOT or (step.code == "given-up" and step.what != "dial")
 
 
 def error_as_data(error: RanvierError) -> dict[str, Any]:
@@ -103,6 +115,7 @@ def say_error(error: RanvierError) -> None:
 
 def say_own_doing(trail: Trail) -> None:
     """What kept *us* from asking, though there is an answer, and what can be done about it."""
+    print(end="", flush=True)  # the answer comes first, also where both streams are one file
     _say_cures([step.code for step in trail.steps if step.code in COULD_NOT])
 
 
