@@ -1,7 +1,7 @@
 """Fetch a server's signing keys; handle the two ways in which that can fail.
 
-python examples/fetch_keys.py matrix.org
-python examples/fetch_keys.py localhost:8448 ranvier-data/tls.crt
+.venv/bin/python examples/fetch_keys.py matrix.org
+.venv/bin/python examples/fetch_keys.py localhost:8448 ranvier-data/tls.crt
 """
 
 import asyncio
@@ -31,4 +31,6 @@ async def main(name: str, ca_file: str | None = None) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
     asyncio.run(main(*sys.argv[1:]))

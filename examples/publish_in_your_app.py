@@ -2,7 +2,7 @@
 
 Run it behind a reverse proxy that ends TLS for example.org:8448:
 
-    uvicorn --app-dir examples publish_in_your_app:app --port 8008
+    .venv/bin/uvicorn --app-dir examples publish_in_your_app:app --port 8008
 
 The signing key is made at the first start and kept in ./ranvier-data. The same
 works in FastAPI and Starlette: ``FastAPI(lifespan=fed.lifespan)``, then

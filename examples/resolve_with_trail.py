@@ -1,6 +1,6 @@
 """Find a server, and show which question led where.
 
-python examples/resolve_with_trail.py matrix.org [DNS-SERVER]
+.venv/bin/python examples/resolve_with_trail.py matrix.org [DNS-SERVER]
 """
 
 import asyncio
@@ -25,4 +25,6 @@ async def main(name: str, *dns: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
     asyncio.run(main(*sys.argv[1:]))

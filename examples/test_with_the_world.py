@@ -1,6 +1,6 @@
 """Test your own code against servers that are slow, dead or lying. No socket, no waiting.
 
-pytest examples/test_with_the_world.py
+./dev test examples/test_with_the_world.py
 """
 
 import asyncio

@@ -64,6 +64,15 @@ def test_fetch_keys(serving: Serving) -> None:
     assert "loopback" in refused
 
 
+@pytest.mark.parametrize("name", ["fetch_keys.py", "resolve_with_trail.py"])
+def test_without_a_name_an_example_says_how_to_call_it(name: str) -> None:
+    command = [sys.executable, str(EXAMPLES / name)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert f"examples/{name} matrix.org" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_publish_in_your_app(tmp_path: Path) -> None:
     words = ["--app-dir", str(EXAMPLES), "publish_in_your_app:app", "--port", "0"]
     process = subprocess.Popen(
