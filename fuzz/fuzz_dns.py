@@ -7,8 +7,8 @@ import dns.rrset
 
 from ranvier.errors import DnsFault
 from ranvier.limits import Limits
-from ranvier.net.dnsmessage import checked_name, parse_message, question, read_reply, write_question
-from ranvier.protocol.records import RecordKind
+from ranvier.net.dnsmessage import parse_message, question, read_reply, write_question
+from ranvier.protocol.records import RecordKind, checked_name
 
 INVARIANT = (
     "Any bytes are a DnsFault, or a reply to our own question with no more records, aliases and"

@@ -13,13 +13,12 @@ from ranvier.limits import Limits
 from ranvier.net.dnsmessage import (
     PAYLOAD,
     Reply,
-    checked_name,
     parse_message,
     question,
     read_reply,
     write_question,
 )
-from ranvier.protocol.records import RecordKind, SrvRecord
+from ranvier.protocol.records import RecordKind, SrvRecord, checked_name
 
 A, SRV = RecordKind.A, RecordKind.SRV
 LIMITS = Limits()

@@ -24,7 +24,6 @@ from ranvier.errors import DnsFault
 from ranvier.limits import Limits
 from ranvier.net.dnsmessage import (
     Reply,
-    checked_name,
     is_truncated,
     parse_message,
     question,
@@ -34,7 +33,7 @@ from ranvier.net.dnsmessage import (
 from ranvier.net.hosts import HOSTS_FILE, Hosts
 from ranvier.plugs import Clock
 from ranvier.protocol.addresses import Address
-from ranvier.protocol.records import DnsAnswer, RecordKind
+from ranvier.protocol.records import DnsAnswer, RecordKind, checked_name
 
 RESOLV_CONF = "/etc/resolv.conf"
 

@@ -8,7 +8,6 @@ before the parser sees them.
 
 from __future__ import annotations
 
-import re
 import struct
 
 import dns.exception
@@ -27,11 +26,6 @@ from ranvier.protocol.records import RecordKind, SrvRecord
 
 PAYLOAD = 1232
 """The UDP payload that we offer by EDNS: fits everywhere without fragments."""
-
-# label = 1*63( ALPHA / DIGIT / "-" / "_" )
-_LABEL = re.compile(r"[a-z0-9_-]{1,63}", re.ASCII | re.IGNORECASE)
-# numeric = 1*DIGIT / "0x" *HEXDIG
-_NUMERIC = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII | re.IGNORECASE)
 
 _HEADER = struct.Struct("!6H")
 _KINDS = {kind: dns.rdatatype.from_text(kind.value) for kind in RecordKind}
@@ -53,22 +47,6 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     settled: bool
     ttl: int | None
     authentic: bool
-
-
-def checked_name(name: str) -> str:
-    """``name`` without final dot, if it can be asked. Raises: DnsFault.
-
-    A last label that is numeric (``127.1``, ``0x7f.1``) is an address to other
-    resolvers, so it is never asked (D27).
-    """
-    bare = name.removesuffix(".")
-    labels = bare.split(".")
-    if len(bare) > 253 or not all(_LABEL.fullmatch(each) for each in labels):
-        raise DnsFault("dns-name-unusable", f"{name!r:.300} cannot be a name in DNS")
-    if _NUMERIC.fullmatch(labels[-1]):
-        message = f"{name!r:.300} ends in a number and is never asked: it could mean an address"
-        raise DnsFault("dns-name-numeric", message, clause="[ranvier:address-policy]")
-    return bare
 
 
 def write_question(name: str, kind: RecordKind, ident: int, *, edns: bool = True) -> bytes:

@@ -52,8 +52,9 @@ _DNS = re.compile(r"[0-9A-Za-z.-]{1,255}", re.ASCII)
 _REG_NAME = re.compile(r"(?:[0-9A-Za-z._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2}){1,255}", re.ASCII)
 # IPvFuture   = "v" 1*HEXDIG "." 1*( unreserved / sub-delims / ":" )
 _IP_FUTURE = re.compile(r"v[0-9A-Fa-f]+\.[0-9A-Za-z._~!$&'()*+,;=:-]+", re.ASCII | re.IGNORECASE)
-# A last label that the system's resolver would read as (part of) an IPv4 address.
-_NUMERIC = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*", re.ASCII)
+# numeric     = 1*DIGIT / "0x" *HEXDIG
+NUMERIC_LABEL = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*", re.ASCII)
+"""A last label that the system's resolver would read as (part of) an IPv4 address (D27)."""
 _LOOKUP = re.compile(r"[0-9A-Za-z._-]+", re.ASCII)
 # key id      = algorithm ":" version; version = 1*( ALPHA / DIGIT / "_" ), read so by AMB-05
 _PUBLISHABLE = re.compile(r"[a-z0-9_]+:[0-9A-Za-z_]+", re.ASCII)
@@ -263,7 +264,7 @@ def _unresolvable(name: str) -> str:
         return "the host has characters that no host name in DNS has"
     if len(name) > 253 or max(map(len, labels)) > 63:
         return "the host is longer than DNS allows (63 a label, 253 in all)"
-    if _NUMERIC.fullmatch(labels[-1]):
+    if NUMERIC_LABEL.fullmatch(labels[-1]):
         return "its last label is a number, which resolvers read as an IPv4 address"
     return ""
 

@@ -1,4 +1,4 @@
-"""What DNS can say, as values. NXDOMAIN and SERVFAIL are answers; silence is not.
+"""What DNS can be asked and can say. NXDOMAIN and SERVFAIL are answers; silence is not.
 
 ``rcode`` is the response code's usual name (``NOERROR``, ``NXDOMAIN``,
 ``SERVFAIL``, ``REFUSED``). Names are without the final dot, in the letter case
@@ -7,9 +7,17 @@ they came in; the SRV target ``.`` stays ``.``.
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 
 import msgspec
+
+from ranvier.errors import DnsFault
+from ranvier.protocol.names import NUMERIC_LABEL
+from ranvier.protocol.text import shown
+
+# label = 1*63( ALPHA / DIGIT / "-" / "_" )
+_LABEL = re.compile(r"[a-z0-9_-]{1,63}", re.ASCII | re.IGNORECASE)
 
 BY_HOSTS_FILE = "hosts file"
 BY_LOCALHOST_RULE = "localhost rule"
@@ -70,3 +78,22 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
 
     code: str
     reason: str
+
+
+def checked_name(name: str) -> str:
+    """``name`` without final dot, if DNS can be asked for it. Raises: DnsFault.
+
+    A last label that is numeric (``127.1``, ``0x7f.1``) is an address to other
+    resolvers, so it is never asked (D27).
+    """
+    bare = name.removesuffix(".")
+    labels = bare.split(".")
+    if len(bare) > 253 or not all(_LABEL.fullmatch(each) for each in labels):
+        raise DnsFault("dns-name-unusable", f"{shown(name, 300)} cannot be a name in DNS")
+    if NUMERIC_LABEL.fullmatch(labels[-1]):
+        raise DnsFault(
+            "dns-name-numeric",
+            f"{shown(name, 300)} ends in a number and is never asked: it could mean an address",
+            clause="[ranvier:numeric-names]",
+        )
+    return bare

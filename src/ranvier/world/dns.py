@@ -17,7 +17,6 @@ answer. Every question is kept in :attr:`WorldDns.asked`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 import msgspec
@@ -30,6 +29,7 @@ from ranvier.protocol.records import (
     DnsAnswer,
     RecordKind,
     SrvRecord,
+    checked_name,
 )
 from ranvier.world.clock import VirtualClock
 from ranvier.world.faults import DnsSays
@@ -47,11 +47,6 @@ from ranvier.world.zone import (
 
 SERVER = "world"
 """What ``DnsAnswer.server`` says."""
-
-# label = 1*63( ALPHA / DIGIT / "-" / "_" )
-_LABEL = re.compile(r"[a-z0-9_-]{1,63}", re.ASCII | re.IGNORECASE)
-# numeric = 1*DIGIT / "0x" *HEXDIG
-_NUMERIC = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII | re.IGNORECASE)
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -171,7 +166,7 @@ class WorldDns:
         Raises: DnsFault: ``dns-silent``, ``dns-garbage``, ``dns-alias-loop``,
         ``dns-too-many-records``, ``dns-name-unusable``, ``dns-name-numeric``.
         """
-        bare = _askable(name)
+        bare = checked_name(name)
         local = self._local(bare, kind)
         if local is not None:
             return local
@@ -260,18 +255,6 @@ class WorldDns:
     def _negative_ttl_of(self, entry: Entry) -> int:
         """Only those who know that there is nothing say for how long."""
         return 0 if entry.says in (DnsSays.SERVFAIL, DnsSays.REFUSED) else self._negative_ttl
-
-
-def _askable(name: str) -> str:
-    """``name`` without final dot, if it can be asked (D27). Raises: DnsFault."""
-    bare = name.removesuffix(".")
-    labels = bare.split(".")
-    if len(bare) > 253 or not all(_LABEL.fullmatch(each) for each in labels):
-        raise DnsFault("dns-name-unusable", f"{name!r:.300} cannot be a name in DNS")
-    if _NUMERIC.fullmatch(labels[-1]):
-        message = f"{name!r:.300} ends in a number and is never asked: it could mean an address"
-        raise DnsFault("dns-name-numeric", message, clause="[ranvier:address-policy]")
-    return bare
 
 
 def _rcode(says: DnsSays | None) -> str:
