@@ -346,6 +346,8 @@ def test_show_without_a_file_says_how_to_make_one(printed: Printed, tmp_path: Pa
         (["keys", "fetch", "example.org", "--ca", "none.pem"], "none.pem"),
         (["keys", "fetch", "example.org", "--config", "none.toml"], "none.toml"),
         (["serve", "--config", "none.toml"], "none.toml"),
+        (["serve", "--port", "0"], "--port"),
+        (["serve", "--port", "65536"], "Must be <= 65535"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(

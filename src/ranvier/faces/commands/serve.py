@@ -9,8 +9,10 @@ import logging
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+from cyclopts import Parameter, validators
 
 from ranvier.config import Config, Listen, load_config
 from ranvier.edges import load_edge
@@ -22,13 +24,14 @@ from ranvier.protocol.certificates import read_certificate
 
 DEFAULT_PORT = 8448
 PORTS_TRIED = 100
+A_PORT = Parameter(validator=validators.Number(gte=1, lte=65535))
 
 
 def serve(
     *,
     config: Path | None = None,
     data: Path = Path("ranvier-data"),
-    port: int | None = None,
+    port: Annotated[int | None, A_PORT] = None,
 ) -> int:
     """Serve until told to stop. The command's help stands in ``faces.cli``.
 
