@@ -22,10 +22,9 @@ from ranvier.errors import (
 )
 from ranvier.limits import Limits
 from ranvier.net.clock import SystemClock
-from ranvier.net.dial import NetWire, insist_leaf
+from ranvier.net.dial import NetWire
 from ranvier.plugs import HttpRequest
 from ranvier.protocol.addresses import Address, AddressPolicy
-from ranvier.protocol.certificates import Certificates
 from ranvier.protocol.names import TlsName
 from ranvier.protocol.trust import FirstContact, Pinned, Trust, WebPki
 from tests.rigs import certs
@@ -234,13 +233,6 @@ async def test_first_contact_takes_any_certificate(wire: NetWire, kind: Kind) ->
     with TlsListener(certs.certificate(kind, "a.test"), answering()) as listener:
         assert await say_hello(wire, listener.address, NAME, FirstContact()) == 200
     assert listener.connections[0].sni == "a.test"
-
-
-def test_no_certificate_at_all_is_refused() -> None:
-    for trust in (WebPki(), Pinned(frozenset()), FirstContact()):
-        with pytest.raises(TlsFault) as refused:
-            insist_leaf(Certificates(), trust)
-        assert refused.value.code == "tls-certificate-missing"
 
 
 @pytest.mark.parametrize("kind", list(Kind))

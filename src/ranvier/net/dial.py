@@ -27,9 +27,10 @@ from ranvier.net.judge import certificate_fault, handshake_fault, looking_contex
 from ranvier.net.stream import TlsStream, connect
 from ranvier.plugs import Clock, LinkFacts
 from ranvier.protocol.addresses import Address, AddressPolicy
-from ranvier.protocol.certificates import Certificates, fingerprint
+from ranvier.protocol.certificates import Certificates
 from ranvier.protocol.names import TlsName
-from ranvier.protocol.trust import Pinned, Trust, WebPki
+from ranvier.protocol.text import shown
+from ranvier.protocol.trust import Trust, WebPki, insist_leaf
 
 
 class _Progress:
@@ -156,18 +157,5 @@ def _tls_over(sock: socket.socket, context: ssl.SSLContext, name: TlsName) -> Tl
         return TlsStream(sock, context, name.text)
     except (TypeError, ValueError) as error:  # a NUL byte; UnicodeError
         sock.close()
-        message = f"{name.text!r:.300} cannot be asked for by SNI: {error}"
+        message = f"{shown(name.text, 300)} cannot be asked for by SNI: {error}"
         raise TlsFault("tls-name-unusable", message) from error
-
-
-def insist_leaf(certificates: Certificates, trust: Trust) -> None:
-    """What is left to judge after the handshake. Raises: TlsFault."""
-    if not certificates.leaf:
-        raise TlsFault("tls-certificate-missing", "it showed no certificate")
-    if isinstance(trust, Pinned) and fingerprint(certificates.leaf) not in trust.leaves:
-        message = (
-            f"its certificate {fingerprint(certificates.leaf)} is not among the "
-            f"accepted ones of this name ({len(trust.leaves)})"
-        )
-        clause = "[2014:retrieving-server-keys]"
-        raise TlsFault("tls-pin-mismatch", message, clause=clause, certificates=certificates.chain)

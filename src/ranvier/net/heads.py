@@ -11,7 +11,7 @@ import re
 
 from ranvier.limits import Limits
 
-# request-target = origin-form / absolute-form (RFC 9112 3.2), visible ASCII only
+# request-target = origin-form / absolute-form [rfc9112 3.2], visible ASCII only
 _TARGET = re.compile(rb"(?:https?://[!-.0-~]+)?/[!-~]*", re.ASCII | re.IGNORECASE)
 
 

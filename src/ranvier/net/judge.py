@@ -27,10 +27,9 @@ from __future__ import annotations
 import ssl
 
 from ranvier.errors import BadConfiguration, Malformed, TlsFault
-from ranvier.protocol.certificates import read_certificate
+from ranvier.protocol.certificates import CLAUSE, read_certificate
 from ranvier.protocol.names import TlsName
-
-CLAUSE = "[s2s:tls]"
+from ranvier.protocol.text import shown
 
 # OpenSSL's X509_V_ERR_... numbers, which do not change.
 _CODES: dict[int, tuple[str, str]] = {
@@ -69,7 +68,7 @@ _ALERTS = ("TLSV1_", "TLSV13_ALERT_", "SSLV3_ALERT_")
 def verifying_context(ca_file: str | None = None) -> ssl.SSLContext:
     """Certificate and name are judged; the system's authorities, or those of ``ca_file`` alone.
 
-    A CN is never a name [s2s:tls] (RFC 6125). ``VERIFY_X509_STRICT``, which Python
+    A CN is never a name ``[s2s:tls]`` ``[rfc6125]``. ``VERIFY_X509_STRICT``, which Python
     3.13 sets, is off: federation holds many certificates that it would refuse.
 
     Raises: BadConfiguration (the file cannot be read or holds no certificate).
@@ -119,7 +118,7 @@ def certificate_fault(
     code, sentence = _CODES.get(error.verify_code, default)
     if code == "tls-name-mismatch" and _common_name_only(chain):
         code, sentence = "tls-common-name-only", "its certificate names no host but in its CN"
-    message = f"{sentence}: not good for {str(name)!r:.300} ({error.verify_message})"
+    message = f"{sentence}: not good for {shown(name.text, 300)} ({error.verify_message})"
     return TlsFault(code, message, clause=CLAUSE, certificates=chain)
 
 
@@ -128,7 +127,7 @@ def _common_name_only(chain: tuple[bytes, ...]) -> bool:
         facts = read_certificate(chain[0]) if chain else None
     except Malformed:
         return False
-    return facts is not None and not facts.names and bool(facts.common_name)
+    return facts is not None and facts.common_name_only
 
 
 def handshake_fault(error: ssl.SSLError) -> TlsFault:

@@ -16,6 +16,9 @@ from typing import TypeAlias
 
 import msgspec
 
+from ranvier.errors import TlsFault
+from ranvier.protocol.certificates import Certificates, fingerprint
+
 
 class WebPki(msgspec.Struct, frozen=True, tag="web-pki"):
     """The system's authorities, or the ones the wire was made with."""
@@ -32,3 +35,21 @@ class FirstContact(msgspec.Struct, frozen=True, tag="first-contact"):
 
 
 Trust: TypeAlias = WebPki | Pinned | FirstContact
+
+
+def insist_leaf(certificates: Certificates, trust: Trust) -> None:
+    """What is left to judge after a handshake: that there is a leaf, and a pinned one's pin.
+
+    Raises: TlsFault, with the chain.
+    """
+    if not certificates.leaf:
+        raise TlsFault("tls-certificate-missing", "it showed no certificate")
+    leaf = fingerprint(certificates.leaf)
+    if isinstance(trust, Pinned) and leaf not in trust.leaves:
+        raise TlsFault(
+            "tls-pin-mismatch",
+            f"its certificate {leaf} is not among the accepted ones of this name"
+            f" ({len(trust.leaves)})",
+            clause="[2014:retrieving-server-keys]",
+            certificates=certificates.chain,
+        )

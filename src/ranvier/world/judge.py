@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from ranvier.errors import TlsFault
 from ranvier.limits import Ms
-from ranvier.protocol.certificates import CLAUSE, Certificates, fingerprint, read_certificate
+from ranvier.protocol.certificates import CLAUSE, Certificates, read_certificate
 from ranvier.protocol.chains import explain_chain
 from ranvier.protocol.conditions import Condition, first_fatal
 from ranvier.protocol.names import TlsName
-from ranvier.protocol.trust import Pinned, Trust, WebPki
+from ranvier.protocol.trust import Trust, WebPki, insist_leaf
 
 _CODES = {
     "chain-not-self-signed": "tls-self-signed",
@@ -39,27 +39,16 @@ def judge(
 
     Raises: TlsFault with the chain, its code saying why.
     """
-    if not certificates.leaf:
-        raise TlsFault("tls-certificate-missing", "it showed no certificate")
+    insist_leaf(certificates, trust)
     if isinstance(trust, WebPki):
         broken = first_fatal(explain_chain(certificates.chain, name, now, roots))
         if broken is not None:
             code, chain = _code(broken, certificates), certificates.chain
             raise TlsFault(code, broken.sentence, clause=CLAUSE, certificates=chain)
-    elif isinstance(trust, Pinned) and fingerprint(certificates.leaf) not in trust.leaves:
-        raise TlsFault(
-            "tls-pin-mismatch",
-            f"its certificate {fingerprint(certificates.leaf)} is not among the "
-            f"accepted ones of this name ({len(trust.leaves)})",
-            clause="[2014:retrieving-server-keys]",
-            certificates=certificates.chain,
-        )
 
 
 def _code(broken: Condition, certificates: Certificates) -> str:
     code = _CODES.get(broken.id, "tls-certificate")
-    if code == "tls-name-mismatch":
-        facts = read_certificate(certificates.leaf)
-        if facts.common_name and not facts.names:
-            return "tls-common-name-only"
+    if code == "tls-name-mismatch" and read_certificate(certificates.leaf).common_name_only:
+        return "tls-common-name-only"
     return code

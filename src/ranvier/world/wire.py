@@ -26,6 +26,7 @@ from ranvier.plugs import HttpRequest, LinkFacts
 from ranvier.protocol.addresses import Address, AddressPolicy
 from ranvier.protocol.certificates import CLAUSE, Certificates
 from ranvier.protocol.names import TlsName
+from ranvier.protocol.text import shown
 from ranvier.protocol.trust import Trust
 from ranvier.world.clock import VirtualClock
 from ranvier.world.faults import Fault
@@ -206,7 +207,9 @@ def _too_late(to: Address, seconds: float, connected: bool) -> TimedOut:
     if connected:
         message = f"{to} did not finish the handshake in time ({seconds:g} s)"
         return TimedOut("tls-timeout", message)
-    return TimedOut("connect-timeout", f"{to} did not accept in time ({seconds:g} s)")
+    return TimedOut(
+        "connect-timeout", f"{to} did not accept the connection in time ({seconds:g} s)"
+    )
 
 
 def _insist_usable(name: TlsName) -> None:
@@ -217,4 +220,4 @@ def _insist_usable(name: TlsName) -> None:
     except UnicodeError:
         usable = False
     if not usable:
-        raise TlsFault("tls-name-unusable", f"{name.text!r:.300} cannot be asked for by SNI")
+        raise TlsFault("tls-name-unusable", f"{shown(name.text, 300)} cannot be asked for by SNI")
