@@ -119,14 +119,15 @@ class Outgoing(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     timeout: float = 60.0
 
     def servers(self) -> tuple[Address, ...]:
-        """The DNS servers to ask; none means the system's."""
+        """The DNS servers to ask; none means the system's. Raises: Malformed."""
         return tuple(parse_address(each, 53) for each in self.dns)
 
     def limits(self) -> Limits:
-        """All budgets, with our own total."""
+        """All budgets, with our own total. Raises: BadConfiguration."""
         if not 0 < self.timeout <= 3600:
             raise BadConfiguration(
-                "config-timeout", f"the time-out is {self.timeout:g} s; use more than 0, at most 3600"
+                "config-timeout",
+                f"the time-out is {self.timeout:g} s; use more than 0, at most 3600",
             )
         return Limits(total_seconds=self.timeout)
 
@@ -142,7 +143,7 @@ class Peer(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     verify_keys: dict[str, str] = {}
 
     def rule(self) -> TrustRule:
-        """The same as a rule, checked. Raises: BadConfiguration, Malformed."""
+        """The same as a rule, checked. Raises: BadConfiguration, Malformed, NotValid."""
         if not self.names and not self.networks:
             raise BadConfiguration("config-peer-empty", "peers: list names or networks")
         for pattern in self.names:
@@ -184,11 +185,11 @@ class Config(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return (*own, listen.certificate, listen.private_key, listen.proxy_certificate)
 
     def book(self) -> TrustBook:
-        """The listed rules."""
+        """The listed rules. Raises: BadConfiguration, Malformed, NotValid."""
         return TrustBook(tuple(peer.rule() for peer in self.peers))
 
     def old_keys(self) -> tuple[OldVerifyKey, ...]:
-        """Our retired keys."""
+        """Our retired keys. Raises: Malformed, NotValid."""
         return tuple(
             OldVerifyKey(
                 key=VerifyKey(key_id=each.key_id, key=decode_base64(each.key)),
