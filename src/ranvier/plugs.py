@@ -126,6 +126,10 @@ class Wire(Protocol):
         """
 
 
+ORIGIN = "origin"
+"""The source of a document that the server itself gave us."""
+
+
 class StoredDocument(msgspec.Struct, frozen=True, kw_only=True):
     """A key document as it was received, and how we came by it (D2)."""
 
@@ -136,7 +140,7 @@ class StoredDocument(msgspec.Struct, frozen=True, kw_only=True):
     trust: str
     """``web-pki`` or ``published-certificate``."""
     source: str
-    """``origin``, or (later) the notary's name."""
+    """:data:`ORIGIN`, or (later) the notary's name."""
     first_seen: Ms
     fetched_at: Ms
     valid_until: Ms

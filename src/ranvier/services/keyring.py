@@ -27,7 +27,7 @@ import msgspec
 
 from ranvier.errors import Malformed, NotValid, RanvierError, TimedOut
 from ranvier.limits import Limits, Ms
-from ranvier.plugs import Clock, Store, StoredDocument
+from ranvier.plugs import ORIGIN, Clock, Store, StoredDocument
 from ranvier.protocol.conditions import Condition
 from ranvier.protocol.keyconditions import examine_key_document
 from ranvier.protocol.keylife import KeyOutcome, key_for_request, life_ends
@@ -50,7 +50,8 @@ class KeyFetch(msgspec.Struct, frozen=True, kw_only=True):
     id that was asked for, each with its reason. ``alarms`` are conditions that
     did not stop the fetch but that somebody must look at (a known key id with
     other bytes). ``entered`` says, under ``published-certificate``, by what the
-    name came to be trusted. ``lives_until`` is the request view's end.
+    name came to be trusted. ``source`` is ``memory``, ``store`` or ``origin``;
+    ``lives_until`` is the request view's end.
     """
 
     server_name: str
@@ -171,7 +172,7 @@ class Keyring:
             return newest, "store"
         held = await self._from_origin(name, rule, _known_keys(kept), recorder)
         await self._keep(name, rule, held)
-        return held, "origin"
+        return held, ORIGIN
 
     async def _kept(self, name: ServerName, rule: TrustRule) -> tuple[StoredDocument, ...]:
         """What the store has that was fetched from the origin under the same rule (D2)."""
@@ -179,7 +180,7 @@ class Keyring:
         return tuple(
             each
             for each in documents
-            if each.source == "origin"
+            if each.source == ORIGIN
             and each.trust == rule.trust
             and each.version == rule.key_version
         )
@@ -215,7 +216,7 @@ class Keyring:
             version=document.version,
             body=document.body,
             trust=rule.trust,
-            source="origin",
+            source=ORIGIN,
             first_seen=now,
             fetched_at=now,
             valid_until=document.valid_until or Ms(0),

@@ -7,7 +7,7 @@ from itertools import accumulate
 
 from ranvier.errors import StoreFault
 from ranvier.limits import Limits
-from ranvier.plugs import StoredDocument
+from ranvier.plugs import ORIGIN, StoredDocument
 
 _MOST_BYTES = Limits().documents_cached_bytes
 _MOST_BYTES_OF_SERVER = Limits().documents_of_server_bytes
@@ -118,7 +118,7 @@ def pruned(documents: Iterable[StoredDocument]) -> list[StoredDocument]:
             holders.setdefault(key, []).append(place)
     kept: set[int] = set()
     for places in holders.values():
-        direct = [place for place in places if in_order[place].source == "origin"]
+        direct = [place for place in places if in_order[place].source == ORIGIN]
         kept.add(places[0])
         kept.update(direct[-1:])
         kept.add(max(places, key=lambda place: (in_order[place].valid_until, place)))
@@ -127,7 +127,7 @@ def pruned(documents: Iterable[StoredDocument]) -> list[StoredDocument]:
 
 def _bounded(documents: list[StoredDocument]) -> list[StoredDocument]:
     """The oldest that fit together, and the latest direct one in any case."""
-    direct = [place for place, each in enumerate(documents) if each.source == "origin"]
+    direct = [place for place, each in enumerate(documents) if each.source == ORIGIN]
     latest = max(direct or range(len(documents)), default=0)
     spent = list(accumulate(len(each.body) for each in documents))
     fit = (place for place in range(len(documents)) if spent[place] <= _MOST_BYTES_OF_SERVER)
