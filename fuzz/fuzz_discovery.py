@@ -6,10 +6,11 @@ from typing import Any
 
 from ranvier.errors import Malformed
 from ranvier.limits import Limits
-from ranvier.protocol.discovery import Mode, discover, drive
+from ranvier.protocol.discovery import discover
 from ranvier.protocol.names import ServerName, parse_server_name, parse_server_name_2014
-from ranvier.protocol.questions import FetchWellKnown, Question
+from ranvier.protocol.questions import FetchWellKnown, Question, drive
 from ranvier.protocol.records import DnsAnswer, Failed, RecordKind, SrvRecord
+from ranvier.protocol.routes import Mode
 from ranvier.protocol.wellknown import examine_well_known
 
 INVARIANT = (

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class RanvierError(Exception):
-    """The root: a stable ``code``, a sentence, the clause, and the trail so far."""
+    """The root: a stable ``code``, a text for people, the clause, and the trail so far."""
 
     def __init__(
         self, code: str, message: str, *, clause: str = "", trail: Trail = NO_TRAIL

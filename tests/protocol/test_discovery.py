@@ -13,15 +13,7 @@ from hypothesis import strategies as st
 
 from ranvier.errors import Malformed
 from ranvier.limits import Limits
-from ranvier.protocol.discovery import (
-    Discovery,
-    Mode,
-    discover,
-    discover_2014,
-    discover_current,
-    drive,
-    replay,
-)
+from ranvier.protocol.discovery import discover, discover_2014, discover_current, replay
 from ranvier.protocol.names import ServerName, parse_server_name_2014
 from ranvier.protocol.questions import (
     Expect,
@@ -30,9 +22,11 @@ from ranvier.protocol.questions import (
     Question,
     SrvAnswer,
     answers_in,
+    drive,
     seconds_of,
 )
 from ranvier.protocol.records import DnsAnswer, Failed, RecordKind, SrvRecord
+from ranvier.protocol.routes import Discovery, Mode
 from ranvier.protocol.wellknown import WellKnown, WellKnownFound, WellKnownInvalid
 from ranvier.trail import Outcome, Step, Trail
 

@@ -11,9 +11,9 @@ from ranvier.errors import Unreachable
 from ranvier.limits import Limits
 from ranvier.plugs import HttpRequest, HttpResponse
 from ranvier.protocol.certificates import fingerprint
-from ranvier.protocol.discovery import Mode
 from ranvier.protocol.names import ServerName, parse_server_name_2014
 from ranvier.protocol.records import RecordKind
+from ranvier.protocol.routes import Mode
 from ranvier.protocol.trust import FirstContact, Pinned, Trust, WebPki
 from ranvier.services.connector import Connection, Connector
 from ranvier.services.resolver import Resolver

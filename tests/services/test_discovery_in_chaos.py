@@ -19,9 +19,9 @@ import pytest
 from ranvier.errors import Unreachable
 from ranvier.limits import Limits
 from ranvier.plugs import HttpRequest, HttpResponse
-from ranvier.protocol.discovery import Mode
 from ranvier.protocol.names import ServerName
 from ranvier.protocol.records import RecordKind
+from ranvier.protocol.routes import Mode
 from ranvier.protocol.trust import WebPki
 from ranvier.services.connector import Connector
 from ranvier.services.resolver import Resolver

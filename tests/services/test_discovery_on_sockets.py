@@ -22,8 +22,9 @@ from ranvier.net.dns import DnsResolver
 from ranvier.plugs import HttpRequest, Link
 from ranvier.protocol.addresses import Address, AddressPolicy
 from ranvier.protocol.certificates import Certificates
-from ranvier.protocol.discovery import Mode, replay
+from ranvier.protocol.discovery import replay
 from ranvier.protocol.names import ServerName, TlsName, parse_server_name_2014
+from ranvier.protocol.routes import Mode
 from ranvier.protocol.trust import Trust, WebPki
 from ranvier.services.connector import Connection, Connector
 from ranvier.services.resolver import Resolver

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from ranvier.limits import Limits
-from ranvier.protocol.discovery import Route
 from ranvier.protocol.names import TlsName
 from ranvier.protocol.records import DnsAnswer, Failed, RecordKind
+from ranvier.protocol.routes import Route
 from ranvier.services.lookups import Lookups
 from ranvier.trail import Outcome, Recorder
 from ranvier.world import DnsSays, World

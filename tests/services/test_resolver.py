@@ -13,9 +13,10 @@ import pytest
 from ranvier.errors import TimedOut
 from ranvier.limits import Limits
 from ranvier.plugs import HttpRequest, HttpResponse
-from ranvier.protocol.discovery import Mode, replay
+from ranvier.protocol.discovery import replay
 from ranvier.protocol.names import ServerName, parse_server_name_2014
 from ranvier.protocol.records import RecordKind
+from ranvier.protocol.routes import Mode
 from ranvier.services.resolver import Resolution, Resolver
 from ranvier.trail import Outcome, Trail
 from ranvier.world import DnsSays, Fault, World

@@ -17,7 +17,7 @@ from collections.abc import Generator
 from typing import Any
 
 from ranvier.limits import Limits
-from ranvier.protocol.endings import DEFAULT_PORT, Endings
+from ranvier.protocol.endings import Endings
 from ranvier.protocol.names import ServerName
 from ranvier.protocol.questions import (
     Expect,
@@ -26,26 +26,12 @@ from ranvier.protocol.questions import (
     Machine,
     Question,
     ask,
-    drive,
     expect,
     replay_machine,
 )
-from ranvier.protocol.routes import Discovery, Mode, Route, Stopped
+from ranvier.protocol.routes import Discovery, Mode
 from ranvier.protocol.wellknown import WellKnownFound
 from ranvier.trail import Trail
-
-__all__ = [
-    "DEFAULT_PORT",
-    "Discovery",
-    "Mode",
-    "Route",
-    "Stopped",
-    "discover",
-    "discover_2014",
-    "discover_current",
-    "drive",
-    "replay",
-]
 
 _DEFAULTS = Limits()
 

@@ -3,7 +3,7 @@
 A machine is a generator. It yields a question, and is sent the answer; a
 failure *is* an answer, so a machine has no error path beside the specification's
 own. Three drivers run the same machines: :func:`drive` with any function
-(tests), :func:`replay` with the answers of a saved trail, and the resolver
+(tests), :func:`replay_machine` with the answers of a saved trail, and the resolver
 service with DNS and HTTPS.
 
 :class:`Expect` is only a hint: the next question will probably be this one, ask

@@ -18,8 +18,8 @@ from ranvier.errors import NetworkFault, TimedOut, Unreachable
 from ranvier.limits import Limits
 from ranvier.plugs import Clock, Link, Wire
 from ranvier.protocol.addresses import Address
-from ranvier.protocol.discovery import Discovery, Mode, Route
 from ranvier.protocol.names import ServerName
+from ranvier.protocol.routes import Discovery, Mode, Route
 from ranvier.protocol.trust import Trust
 from ranvier.services.dialling import Target, dial_recorded, race
 from ranvier.services.memory import Mark

@@ -17,10 +17,10 @@ from ranvier.errors import TimedOut
 from ranvier.limits import Limits
 from ranvier.plugs import Clock, Dns, Wire
 from ranvier.protocol.addresses import Address
-from ranvier.protocol.discovery import Discovery, Mode, Route, discover
+from ranvier.protocol.discovery import discover
 from ranvier.protocol.names import ServerName
 from ranvier.protocol.questions import Expect, LookupSrv, Machine, Question, outliving
-from ranvier.protocol.routes import clause_of
+from ranvier.protocol.routes import Discovery, Mode, Route, clause_of
 from ranvier.protocol.srv import weighted_order
 from ranvier.protocol.text import shown
 from ranvier.protocol.wellknown import WellKnown, WellKnownFound
