@@ -20,13 +20,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from typing import Any
 
 import msgspec
 
 from ranvier.errors import BadConfiguration, Malformed, NotValid
 from ranvier.limits import Limits, Ms
 from ranvier.protocol.canonical import (
+    JsonObject,
     decode_base64,
     encode_base64,
     encode_canonical,
@@ -72,7 +72,7 @@ class KeyDocument(msgspec.Struct, frozen=True, kw_only=True):
 
     version: KeyVersion
     body: bytes
-    content: dict[str, Any]
+    content: JsonObject
     server_name: str | None
     verify_keys: tuple[VerifyKey, ...]
     old_verify_keys: tuple[OldVerifyKey, ...]
@@ -87,7 +87,7 @@ class KeyDocument(msgspec.Struct, frozen=True, kw_only=True):
         """The key ids under ``verify_keys`` as written, those we cannot use included."""
         return tuple(_table(self.content, "verify_keys") or ())
 
-    def signatures_of(self, name: str) -> dict[str, Any] | None:
+    def signatures_of(self, name: str) -> JsonObject | None:
         """What stands under ``signatures`` for ``name``, key id to signature."""
         return _table(_table(self.content, "signatures") or {}, name)
 
@@ -115,12 +115,12 @@ def parse_key_document(body: bytes, version: KeyVersion, limits: Limits) -> KeyD
     )
 
 
-def _table(content: dict[str, Any], member: str) -> dict[str, Any] | None:
+def _table(content: JsonObject, member: str) -> JsonObject | None:
     table = content.get(member)
     return table if isinstance(table, dict) else None
 
 
-def _insist_on_counts(content: dict[str, Any], limits: Limits) -> None:
+def _insist_on_counts(content: JsonObject, limits: Limits) -> None:
     keys = sum(len(_table(content, each) or ()) for each in ("verify_keys", "old_verify_keys"))
     if keys > limits.keys_per_document:
         raise Malformed(
@@ -139,7 +139,7 @@ def _insist_on_counts(content: dict[str, Any], limits: Limits) -> None:
 
 
 def _current_keys(
-    content: dict[str, Any], version: KeyVersion, problems: list[KeyProblem]
+    content: JsonObject, version: KeyVersion, problems: list[KeyProblem]
 ) -> tuple[VerifyKey, ...]:
     keys = []
     for key_id, value in (_table(content, "verify_keys") or {}).items():
@@ -151,7 +151,7 @@ def _current_keys(
     return tuple(keys)
 
 
-def _old_keys(content: dict[str, Any], problems: list[KeyProblem]) -> tuple[OldVerifyKey, ...]:
+def _old_keys(content: JsonObject, problems: list[KeyProblem]) -> tuple[OldVerifyKey, ...]:
     keys = []
     if not isinstance(content.get("old_verify_keys", {}), dict):
         problems.append(KeyProblem("", "old-keys-not-object", "old_verify_keys is no object"))
@@ -200,7 +200,7 @@ def _instant(value: object) -> Ms | None:
     return Ms(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _certificate(content: dict[str, Any], problems: list[KeyProblem]) -> bytes | None:
+def _certificate(content: JsonObject, problems: list[KeyProblem]) -> bytes | None:
     """Padded or not: we compare decoded bytes, not text (REF14-09)."""
     text = content.get("tls_certificate")
     if not isinstance(text, str):
@@ -259,7 +259,7 @@ def build_v2_document(
     return _signed(content, server_name, signing_keys)
 
 
-def _signed(content: dict[str, Any], name: str, keys: Iterable[SigningKey]) -> bytes:
+def _signed(content: JsonObject, name: str, keys: Iterable[SigningKey]) -> bytes:
     for key in keys:
         content = sign_json(content, name, key)
     return encode_canonical(content)

@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import msgspec
 import nacl.bindings
@@ -308,7 +308,7 @@ def examine_signatures(
 
 
 def _outcome(
-    key_id: str, value: Any, keys: Mapping[str, VerifyKey], message: bytes
+    key_id: str, value: object, keys: Mapping[str, VerifyKey], message: bytes
 ) -> SignatureOutcome:
     if key_id.partition(":")[0] != ED25519:
         return SignatureOutcome(key_id, SignatureVerdict.UNKNOWN_ALGORITHM, "not an ed25519 key id")
@@ -324,7 +324,7 @@ def _outcome(
     return SignatureOutcome(key_id, SignatureVerdict.INVALID, "does not verify")
 
 
-def _parse_signature(value: Any) -> bytes:
+def _parse_signature(value: object) -> bytes:
     """64 bytes whose second half is the one canonical number (CHK-06)."""
     if not isinstance(value, str):
         raise Malformed("signature-not-text", "a signature is no string", clause=_CHECKING)
