@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -312,3 +313,27 @@ async def test_a_kept_key_that_is_refused_by_now_spoils_nothing() -> None:
 
 def v2(peer: Peer) -> bytes:
     return peer.document("/_matrix/key/v2/server")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda body: body[:-1],  # no JSON any more
+        lambda body: body.replace(b'"valid_until_ts":1', b'"valid_until_ts":9'),  # a forged life
+    ],
+)
+async def test_a_kept_document_that_was_damaged_is_fetched_anew(
+    damage: Callable[[bytes], bytes],
+) -> None:
+    world = World()
+    Peer(world)
+    await keyring(world).fetch(name())
+    (stored,) = (await world.store.keys.load([NAME]))[NAME]
+    hurt = World()
+    peer = Peer(hurt)
+    await hurt.store.keys.save([msgspec.structs.replace(stored, body=damage(stored.body))])
+    fetched = await keyring(hurt).fetch(name())
+    assert fetched.source == "origin"
+    assert fetched.outcomes[0].good
+    assert "does not hold" in fetched.trail.of("keys")[0].answer
+    assert len(peer.asked) == 1

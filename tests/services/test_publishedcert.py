@@ -318,10 +318,11 @@ async def test_a_padded_certificate_is_compared_by_its_bytes() -> None:
     assert (await keyring(world, SEED_RULE).fetch(name())).outcomes[0].good
 
 
-async def test_pins_that_cannot_be_read_are_our_own_fault() -> None:
+@pytest.mark.parametrize("kept", [b"{", b'{"keys":[["ed25519:a","%"]]}', b'{"keys":[["x","AA"]]}'])
+async def test_pins_that_cannot_be_read_are_our_own_fault(kept: bytes) -> None:
     world = World()
     Peer(world, seed=True)
-    await world.store.notes.write(NOTE_KIND, NAME, b"{")
+    await world.store.notes.write(NOTE_KIND, NAME, kept)
     with pytest.raises(StoreFault) as caught:
         await keyring(world, SEED_RULE).fetch(name())
     assert caught.value.code == "pins-unreadable"

@@ -28,7 +28,7 @@ import msgspec
 from ranvier.errors import Malformed, NotValid, RanvierError, TimedOut
 from ranvier.limits import Limits, Ms
 from ranvier.plugs import ORIGIN, Clock, Store, StoredDocument
-from ranvier.protocol.conditions import Condition
+from ranvier.protocol.conditions import Condition, insist
 from ranvier.protocol.keyconditions import examine_key_document
 from ranvier.protocol.keylife import KeyOutcome, key_for_request, life_ends
 from ranvier.protocol.keys import KeyDocument, KeyVersion, parse_key_document
@@ -40,7 +40,7 @@ from ranvier.services.inflight import InFlight
 from ranvier.services.keyfetch import ALARMS, Held, ask_for_document
 from ranvier.services.publishedcert import FirstSight
 from ranvier.services.trust import TrustBook, TrustMode, TrustRule
-from ranvier.trail import NO_TRAIL, Recorder, Trail
+from ranvier.trail import NO_TRAIL, Outcome, Recorder, Trail
 
 
 class KeyFetch(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,14 +165,34 @@ class Keyring:
         if rule.trust is TrustMode.PUBLISHED_CERTIFICATE:
             entered = (await self._first_sight.pins(name, rule)).entered
             kept = kept if entered else ()  # accepted before something else was configured
-        if not fresh and kept and self._lives(newest := _request_view(kept, rule, self._limits)):
-            recorder.note("keys", f"keys of {name}", "in the store and still good")
+        newest = None if fresh else self._still_good(name, kept, rule, recorder)
+        if newest is not None:
             newest = msgspec.structs.replace(newest, entered=entered)
             self._remember(name, newest)
             return newest, "store"
         held = await self._from_origin(name, rule, _known_keys(kept), recorder)
         await self._keep(name, rule, held)
         return held, ORIGIN
+
+    def _still_good(
+        self,
+        name: ServerName,
+        kept: tuple[StoredDocument, ...],
+        rule: TrustRule,
+        recorder: Recorder,
+    ) -> Held | None:
+        """The kept request view, if there is one that lives and holds; the trail says so."""
+        question = f"keys of {name}"
+        try:
+            held = _request_view(kept, rule, self._limits) if kept else None
+        except (Malformed, NotValid) as error:
+            said = f"the kept document does not hold: {error.message}"
+            recorder.note("keys", question, said, outcome=Outcome.FAILED)
+            return None
+        if held is None or not self._lives(held):
+            return None
+        recorder.note("keys", question, "in the store and still good")
+        return held
 
     async def _kept(self, name: ServerName, rule: TrustRule) -> tuple[StoredDocument, ...]:
         """What the store has that was fetched from the origin under the same rule (D2)."""
@@ -271,7 +291,10 @@ class Keyring:
 
 
 def _request_view(kept: tuple[StoredDocument, ...], rule: TrustRule, limits: Limits) -> Held:
-    """The newest direct fetch holds, even if it says less than an older one (D6)."""
+    """The newest direct fetch holds, even if it says less than an older one (D6).
+
+    Raises: Malformed, NotValid (what we kept is damaged, or the limits are other ones now).
+    """
     newest = max(reversed(kept), key=lambda each: each.fetched_at)
     older = tuple(each for each in kept if each is not newest)
     document = parse_key_document(newest.body, KeyVersion(newest.version), limits)
@@ -282,6 +305,7 @@ def _request_view(kept: tuple[StoredDocument, ...], rule: TrustRule, limits: Lim
         known_keys=_known_keys(older) or None,
         authenticated=rule.trust is TrustMode.WEB_PKI,
     )
+    insist(conditions)
     return Held(document=document, conditions=conditions, fetched_at=newest.fetched_at)
 
 

@@ -24,7 +24,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from ranvier.errors import StoreFault, Unreachable
+from ranvier.errors import Malformed, NotValid, StoreFault, Unreachable
 from ranvier.limits import Limits
 from ranvier.plugs import Clock, Notes
 from ranvier.protocol.certificates import fingerprint
@@ -134,6 +134,8 @@ def _how_it_enters(rule: TrustRule) -> str:
 
 def _read_pins(kept: bytes, name: ServerName) -> Pins:
     try:
-        return msgspec.json.decode(kept, type=Pins)
-    except msgspec.MsgspecError as error:
+        pins = msgspec.json.decode(kept, type=Pins)
+        pins.verify_keys()
+    except (msgspec.MsgspecError, Malformed, NotValid) as error:
         raise StoreFault("pins-unreadable", f"the kept pins of {name} cannot be read") from error
+    return pins
