@@ -142,7 +142,7 @@ def _net(follow: bool) -> Callable[[Path], Iterator[Stage]]:
             name: troubles[entry] if isinstance(entry, DnsSays) else entry
             for name, entry in ZONE.items()
         }
-        with DnsRig(zone, follow=follow) as rig:  # type: ignore[arg-type]
+        with DnsRig(zone, follow=follow) as rig:  # type: ignore[arg-type] # joined of both
             clock = SystemClock()
             dns = DnsResolver(clock, LIMITS, (rig.address,), str(scratch / "hosts"))
             yield NetStage(clock, dns, rig)

@@ -52,7 +52,7 @@ def test_an_option_changes_what_it_says_and_the_configuration_holds_for_the_rest
 ) -> None:
     file = tmp_path / "ranvier.toml"
     file.write_text(FILE)
-    going = Going(config=file, mode=mode, trust=trust)  # type: ignore[arg-type]
+    going = Going(config=file, mode=mode, trust=trust)  # type: ignore[arg-type] # words
     book = going.federation(name).config.book()
     rule = book.rule_for(ServerName(name))
     assert (rule.mode, rule.trust, set(rule.leaves)) == expected

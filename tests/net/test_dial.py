@@ -348,7 +348,7 @@ def _half_a_record(sock: socket.socket, stopping: threading.Event) -> bool:
     ],
 )
 async def test_what_is_no_handshake_is_told_apart(wire: NetWire, before: object, code: str) -> None:
-    with TlsListener(certs.good("a.test"), before=before) as listener:  # type: ignore[arg-type]
+    with TlsListener(certs.good("a.test"), before=before) as listener:  # type: ignore[arg-type] # see the table
         for trust in (WebPki(), FirstContact()):
             with pytest.raises(TlsFault) as failed:
                 await wire.dial(listener.address, NAME, trust)

@@ -25,7 +25,7 @@ A, AAAA, SRV, CNAME = RecordKind.A, RecordKind.AAAA, RecordKind.SRV, RecordKind.
 def resolver(*rigs: DnsRig, hosts_file: str | None = None, **limits: float) -> DnsResolver:
     given = {"dns_seconds": 2.0, **limits}
     servers = tuple(each.address for each in rigs)
-    return DnsResolver(SystemClock(), Limits(**given), servers, hosts_file)  # type: ignore[arg-type]
+    return DnsResolver(SystemClock(), Limits(**given), servers, hosts_file)  # type: ignore[arg-type] # any field
 
 
 async def ask(

@@ -389,16 +389,16 @@ async def test_a_peer_that_does_not_read_is_cut_off() -> None:
             await send({"type": "http.response.body", "body": big})
 
     async with listening(generous) as house, await house.call() as caller:
-        caller.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        caller.writer.transport.pause_reading()  # type: ignore[attr-defined] # not in typeshed's base
         await caller.send(get("/"))
         await house.later(61)
-        caller.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        caller.writer.transport.resume_reading()  # type: ignore[attr-defined] # not in typeshed's base
         assert len(await caller.end()) < len(big)
 
 
 async def test_ready_answers_do_not_pile_up_for_a_peer_that_does_not_read() -> None:
     async with listening() as house, await house.call() as caller:
-        caller.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        caller.writer.transport.pause_reading()  # type: ignore[attr-defined] # not in typeshed's base
         sending = asyncio.create_task(_flood(caller, get(VERSION) * 10))
         await asyncio.sleep(0.5)
         (guest,) = house.listener.hall.guests
@@ -423,10 +423,10 @@ async def test_a_peer_that_reads_late_is_served_on() -> None:
             await send({"type": "http.response.body", "body": big})
 
     async with listening(generous) as house, await house.call() as caller:
-        caller.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        caller.writer.transport.pause_reading()  # type: ignore[attr-defined] # not in typeshed's base
         await caller.send(get("/"))
         await house.later(30)
-        caller.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        caller.writer.transport.resume_reading()  # type: ignore[attr-defined] # not in typeshed's base
         assert len((await caller.reply()).body) == len(big)
         await house.later(61)
         assert (await caller.ask(get(VERSION))).status == 200

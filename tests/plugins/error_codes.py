@@ -43,10 +43,10 @@ def _recording_condition(
 
 def _patch() -> None:
     """Put the recorders in, also where ``condition`` was imported by name already."""
-    setattr(errors.RanvierError, "__init__", _recording_error)  # noqa: B010
+    setattr(errors.RanvierError, "__init__", _recording_error)  # noqa: B010 - mypy forbids assigning it
     for name, module in list(sys.modules.items()):
         if name.startswith("ranvier") and getattr(module, "condition", None) is _judge:
-            setattr(module, "condition", _recording_condition)  # noqa: B010
+            setattr(module, "condition", _recording_condition)  # noqa: B010 - mypy forbids assigning it
 
 
 class Codes:
@@ -69,7 +69,7 @@ class Codes:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Hand over (worker) or judge (the run's own process)."""
         if is_worker(session.config):
-            session.config.workeroutput[_OUTPUT] = sorted(_SEEN)  # type: ignore[attr-defined]
+            session.config.workeroutput[_OUTPUT] = sorted(_SEEN)  # type: ignore[attr-defined] # xdist's
         elif whole_run(session):
             place = Path(session.config.rootpath) / PRODUCED
             place.parent.mkdir(exist_ok=True)

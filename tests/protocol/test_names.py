@@ -84,7 +84,7 @@ def test_names_are_compared_letter_by_letter_whatever_grammar_took_them() -> Non
 def test_a_name_cannot_be_changed_and_can_be_copied() -> None:
     name = ServerName("example.org:1")
     with pytest.raises(AttributeError):
-        name.text = "other.org"  # type: ignore[misc]
+        name.text = "other.org"  # type: ignore[misc] # it is frozen
     for twin in (copy.deepcopy(name), pickle.loads(pickle.dumps(name))):
         assert twin == name
         assert twin.port == 1

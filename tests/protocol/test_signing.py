@@ -321,7 +321,7 @@ def test_a_signing_key_never_shows_its_seed() -> None:
             leak(KEY)
         assert VECTORS["seed"][:8] not in str(caught.value)
     with pytest.raises(AttributeError):
-        KEY.key_id = "ed25519:2"  # type: ignore[misc]
+        KEY.key_id = "ed25519:2"  # type: ignore[misc] # it is frozen
     assert decode_base64(VECTORS["seed"]) == KEY.seed
 
 

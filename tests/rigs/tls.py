@@ -301,7 +301,7 @@ class TlsListener:
 
     def _secure(self, sock: socket.socket, peer: Peer, context: ssl.SSLContext) -> None:
         tls = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
-        tls.peer_of_test = peer  # type: ignore[attr-defined]
+        tls.peer_of_test = peer  # type: ignore[attr-defined] # our own mark
         self._open.append(tls)
         with contextlib.closing(tls):
             peer.sock = tls

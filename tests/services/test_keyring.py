@@ -170,7 +170,7 @@ async def test_a_document_that_does_not_hold_is_refused_with_its_reason_and_not_
 ) -> None:
     world = World()
     peer = Peer(world)
-    peer.body = spoil(v2(peer))  # type: ignore[operator]
+    peer.body = spoil(v2(peer))  # type: ignore[operator] # see the table
     ring = keyring(world)
     with pytest.raises(PeerFault) as caught:
         await ring.fetch(name())

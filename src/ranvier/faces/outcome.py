@@ -95,6 +95,12 @@ def print_json(data: Any) -> None:
     print(json.dumps(data, indent=2, sort_keys=False, ensure_ascii=True))
 
 
+def print_failure(name: str, error: RanvierError) -> int:
+    """A failure about ``name`` as data; its exit code."""
+    print_json({"server_name": name, **error_as_data(error)})
+    return exit_code_of(error)
+
+
 def our_command() -> str:
     """How the person at the terminal calls us."""
     return os.environ.get("RANVIER_COMMAND", "ranvier")

@@ -149,7 +149,7 @@ def _values(
 
 def _service(record: object) -> SrvRecord:
     priority, weight, port = (getattr(record, each) for each in ("priority", "weight", "port"))
-    return SrvRecord(priority, weight, port, _text(record.target))  # type: ignore[attr-defined]
+    return SrvRecord(priority, weight, port, _text(record.target))  # type: ignore[attr-defined] # made at run time
 
 
 def _text(name: dns.name.Name) -> str:

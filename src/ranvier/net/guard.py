@@ -79,7 +79,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self.budget, self.burst = Budget(hall.limits), 0
         self.head_since = self.body_since = hall.tick
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn does: always a Transport
         super().connection_made(transport)
         tls = transport.get_extra_info("ssl_object")
         peer = tls.getpeercert(True) if tls else None

@@ -227,7 +227,7 @@ def peer_chain(tls: ssl.SSLObject) -> tuple[bytes, ...]:
     public = getattr(tls, "get_unverified_chain", None)
     if public is not None:
         return tuple(public())
-    shown = tls._sslobj.get_unverified_chain() or ()  # type: ignore[attr-defined]
+    shown = tls._sslobj.get_unverified_chain() or ()  # type: ignore[attr-defined] # public from 3.13 on
     return tuple(each.public_bytes(_ssl.ENCODING_DER) for each in shown)
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from ranvier.errors import RanvierError
 from ranvier.faces.going import Going
-from ranvier.faces.outcome import GOOD, NO, error_as_data, exit_code_of, print_json
+from ranvier.faces.outcome import GOOD, NO, print_failure, print_json
 from ranvier.faces.text import printable, render_trail, utc, wrapped
 from ranvier.protocol.canonical import encode_base64
 from ranvier.protocol.certificates import fingerprint
@@ -41,8 +41,7 @@ async def fetch(name: str, /, *, going: Going | None = None) -> int:
     except RanvierError as error:
         if not going.json:
             raise
-        print_json({"server_name": name, **error_as_data(error)})
-        return exit_code_of(error)
+        return print_failure(name, error)
     if going.json:
         print_json(fetch_as_data(fetched))
     else:

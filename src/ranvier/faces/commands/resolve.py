@@ -13,9 +13,8 @@ from ranvier.faces.outcome import (
     COULD_NOT_ASK,
     GOOD,
     NO,
-    error_as_data,
-    exit_code_of,
     never_asked,
+    print_failure,
     print_json,
     say_own_doing,
 )
@@ -25,9 +24,6 @@ from ranvier.services.resolver import Resolution
 from ranvier.trail import Trail
 
 Found = tuple[Located, ...]
-
-SRV_STEPS = ("3.3", "3.4", "4", "5", "2014:srv")
-"""Steps whose routes come from SRV records, with priority and weight."""
 
 
 async def resolve(name: str, /, *, going: Going | None = None) -> int:
@@ -46,8 +42,7 @@ async def resolve(name: str, /, *, going: Going | None = None) -> int:
     except RanvierError as error:
         if not going.json:
             raise
-        print_json({"server_name": name, **error_as_data(error)})
-        return exit_code_of(error)
+        return print_failure(name, error)
     if going.json:
         print_json(resolution_as_data(resolution, found))
     else:
@@ -111,8 +106,7 @@ def _route_lines(located: Located) -> list[str]:
     """Where to connect, and the three things that must be right there."""
     route, addresses = located.route, located.addresses
     where = printable(route.connect)
-    by_srv = route.step in SRV_STEPS
-    share = f" (priority {route.priority}, weight {route.weight})" if by_srv else ""
+    share = f" (priority {route.priority}, weight {route.weight})" if route.is_srv else ""
     kind = "address" if route.tls_name.is_ip else "name"
     shown = [str(each) for each in addresses] or [f"none found for {where}"]
     return [
