@@ -14,8 +14,12 @@
     |   |-- AddressRefused          our own policy: no connection was made
     |   `-- ConnectionLost          it broke, or spoke no HTTP, or too much of it
     |-- StoreFault                edges: our disk or database
+    |-- QueueFull                 services: the outbox's bound; nothing was queued
     |-- Unreachable               services: no authenticated connection, every attempt in the trail
-    `-- PeerFault                 services: it answered, but malformed or not valid
+    |-- PeerFault                 services: it answered, but malformed or not valid
+    |-- Rejected                  services: it answered correctly "no" (status, errcode)
+    |-- Unauthenticated           services: an inbound request is refused (status, errcode)
+    `-- BackingOff                services: we hold off from it (until, because)
 
 The core says *what* is wrong, the services *with whom*, and later the doctor
 *what to do about it*. ``code`` is a stable slug that programs may compare;
@@ -134,3 +138,74 @@ class Unreachable(RanvierError):
 
 class PeerFault(RanvierError):
     """It answered, but what it said is malformed or not valid."""
+
+
+class QueueFull(RanvierError):
+    """The outbox takes no more, of this destination or in all; nothing was queued."""
+
+
+class Rejected(RanvierError):
+    """It answered, correctly, "no".
+
+    ``status`` is HTTP's, ``errcode`` Matrix's (empty if there was none), ``body``
+    what came with it. A caller may branch on ``code``: ``answer-unsupported`` (it has
+    no such endpoint), ``answer-not-found`` (no such thing), ``answer-status``.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        clause: str = "",
+        trail: Trail = NO_TRAIL,
+        status: int = 0,
+        errcode: str = "",
+        body: bytes = b"",
+    ) -> None:
+        super().__init__(code, message, clause=clause, trail=trail)
+        self.status = status
+        self.errcode = errcode
+        self.body = body
+
+
+class Unauthenticated(RanvierError):
+    """An inbound request is refused before anybody handles it.
+
+    ``status`` and ``errcode`` go on the wire with :attr:`public`, a text that says
+    less than ``message``, which is for our own log (SEC-18).
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        clause: str = "",
+        trail: Trail = NO_TRAIL,
+        status: int = 401,
+        errcode: str = "M_UNAUTHORIZED",
+        public: str = "the request is not authenticated",
+    ) -> None:
+        super().__init__(code, message, clause=clause, trail=trail)
+        self.status = status
+        self.errcode = errcode
+        self.public = public
+
+
+class BackingOff(RanvierError):
+    """We hold off from a destination until ``until`` (ms), ``because`` of what happened."""
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        clause: str = "",
+        trail: Trail = NO_TRAIL,
+        until: int = 0,
+        because: str = "",
+    ) -> None:
+        super().__init__(code, message, clause=clause, trail=trail)
+        self.until = until
+        self.because = because

@@ -75,8 +75,46 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     documents_cached_bytes: int = 16_777_216  # of all servers, in memory
     pins_per_name: int = 16
 
+    # Keys asked for because of what strangers sent us (SEC-06, KEYF-04)
+    key_retry_min_seconds: int = 30  # after a failed fetch, doubling
+    key_retry_max_seconds: int = 3600
+    key_unknown_seconds: int = 60  # a good document is not fetched anew for an unknown id sooner
+    inbound_fetches: int = 64  # at once, in all
+    inbound_fetches_per_client: int = 8
+
     # JSON
     json_depth: int = 100
+
+    # Requests of ours (D33) and their answers
+    request_bytes: int = 13_107_200
+    answer_bytes: int = 1_048_576  # of one answer, if the caller says nothing
+    answer_bytes_max: int = 524_288_000
+    pool_connections: int = 512  # idle, in all
+    pool_per_route: int = 5
+    pool_idle_seconds: float = 60.0
+    requests_per_destination: int = 16  # of a client at once; more wait
+
+    # Inbound requests
+    authorization_bytes: int = 8_192  # of one header
+    authorization_headers: int = 16
+
+    # Transactions
+    transaction_pdus: int = 50
+    transaction_edus: int = 100
+    transaction_bytes: int = 13_107_200
+    event_bytes: int = 65_536
+    outbox_in_flight: int = 64  # transactions at once, one per destination
+    outbox_lane_items: int = 100_000
+    outbox_lane_bytes: int = 268_435_456
+    outbox_items: int = 10_000_000  # in all lanes
+    lease_seconds: float = 30.0  # renewed at a third of it
+    back_off_min_seconds: float = 2.0
+    back_off_max_seconds: float = 24 * 3600.0
+    refusals_before_halving: int = 3
+    refusal_retry_seconds: float = 5.0
+    transaction_seconds: float = 60.0  # for one answer to a transaction
+    inbox_waiting_per_origin: int = 4  # transactions that wait for the one in hand; more: 429
+    inbox_days: int = 30  # how long a received id is remembered (D35)
 
     # Names remembered in memory at once (caches are least-recently-used).
     cache_entries: int = 10_000

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import msgspec
 
+from ranvier.deeds import Inbox, Outbox
 from ranvier.limits import ExchangeLimits, Ms
 from ranvier.protocol.addresses import Address
 from ranvier.protocol.certificates import Certificates
@@ -117,10 +118,13 @@ class Wire(Protocol):
         Raises: AddressRefused, ConnectFault, TlsFault, TimedOut.
         """
 
-    async def dial(self, to: Address, name: TlsName, trust: Trust) -> Link:
+    async def dial(
+        self, to: Address, name: TlsName, trust: Trust, *, present: bool = False
+    ) -> Link:
         """Connect and handshake; the certificate has been judged when this returns.
 
         SNI is ``name`` if it is a DNS name, absent if it is an IP address.
+        ``present``: offer our client certificate, if we have one and are asked (SEED-20).
 
         Raises: AddressRefused, ConnectFault, TlsFault (with the chain), TimedOut.
         """
@@ -167,7 +171,7 @@ class KeyShelf(Protocol):
 
 
 class Notes(Protocol):
-    """Small facts by kind and name: pins, and later routes, back-off and plans."""
+    """Small facts by kind and name: pins, and later routes and plans."""
 
     async def read(self, kind: str, name: str) -> bytes | None:
         """The note, or ``None`` if there is none. Raises: StoreFault."""
@@ -180,7 +184,7 @@ class Notes(Protocol):
 
 
 class Store(Protocol):
-    """What must outlive the process, as atomic deeds. (Inbox and outbox come later.)"""
+    """What must outlive the process, as atomic deeds."""
 
     @property
     def keys(self) -> KeyShelf:
@@ -189,6 +193,14 @@ class Store(Protocol):
     @property
     def notes(self) -> Notes:
         """Small facts."""
+
+    @property
+    def outbox(self) -> Outbox:
+        """What waits to be sent."""
+
+    @property
+    def inbox(self) -> Inbox:
+        """What was received."""
 
     async def close(self) -> None:
         """Flush and close; never raises."""

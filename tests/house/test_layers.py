@@ -1,6 +1,6 @@
 """Who may import whom, as data. The order of the rooms is the design.
 
-faces -> federation -> doctor -> services -> plugs -> protocol -> errors -> trail, limits;
+faces -> federation -> doctor -> services -> plugs, deeds -> protocol -> errors -> trail, limits;
 net, store and world implement plugs. Only edges.py knows them, in a table of names
 that federation and the faces load from; the names in such tables count as imports.
 """
@@ -13,7 +13,7 @@ import sys
 from tests.house.tree import Module, modules
 
 BASE = {"errors", "trail", "limits"}
-CORE = BASE | {"protocol", "plugs"}
+CORE = BASE | {"protocol", "plugs", "deeds"}
 EDGES = {"net", "store", "world"}
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -21,7 +21,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "trail": set(),
     "errors": {"trail"},
     "protocol": BASE,
-    "plugs": BASE | {"protocol"},
+    "deeds": BASE | {"protocol"},
+    "plugs": BASE | {"protocol", "deeds"},
     "net": CORE,
     "store": CORE,
     "world": CORE,
@@ -38,6 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 ALSO: dict[str, set[str]] = {
     "ranvier.faces.lab": EDGES,
+    "ranvier.faces.demo": EDGES,  # a federation that lives inside one process
     "ranvier.edges": {"faces"},  # the application that federation hands out
 }
 """Single modules that may do more than their room."""
@@ -55,6 +57,7 @@ X509_ONLY_IN = {"ranvier.protocol.certificates", "ranvier.protocol.chains"}
 THIRD_PARTY: dict[str, set[str]] = {
     "protocol": PURE_ALLOWED | {"cryptography"},
     "plugs": {"msgspec"},
+    "deeds": {"msgspec"},
     "limits": {"msgspec"},
     "trail": {"msgspec"},
     "errors": set(),
