@@ -9,7 +9,7 @@ import pytest
 from ranvier.config import Config, load_config
 from ranvier.errors import BadConfiguration
 from ranvier.protocol.routes import Mode
-from ranvier.services.trust import TrustMode
+from ranvier.services.trust import ClientCertificate, TrustMode
 
 KEY = "XGX0JRS2Af3be3knz2fBiRbApjm2Dh61gXDJA8kcJNI"
 
@@ -27,6 +27,10 @@ host = "0.0.0.0"
 port = 8449
 tls = false
 proxy_certificate = "proxy.crt"
+client_certificates = "ask"
+[[listen.proxies]]
+networks = ["10.0.0.1/32"]
+client_certificate_header = "X-Client-Certificate"
 [publish]
 well_known = "matrix.example.org:443"
 [store]
@@ -35,6 +39,9 @@ path = "x.db"
 dns = ["127.0.0.53", "127.0.0.1:5353"]
 allow_private = true
 timeout = 5
+proxy = "http://127.0.0.1:3128"
+client_certificate = "tls.crt"
+client_key = "tls.key"
 [[peers]]
 names = ["old.example", "*.closed.example"]
 networks = ["10.0.0.0/8"]
@@ -42,6 +49,8 @@ trust = "published-certificate"
 mode = "2014"
 certificate_sha256 = ["{"AB:" * 31}AB"]
 verify_keys = {{ "ed25519:auto" = "{KEY}" }}
+present_certificate = true
+client_certificate = "require"
 """
 
 
@@ -60,6 +69,8 @@ def test_every_word_of_the_file_is_read(tmp_path: Path) -> None:
     rule = config.book().rules[0]
     assert (rule.trust, rule.mode) == (TrustMode.PUBLISHED_CERTIFICATE, Mode.SEED)
     assert rule.leaves == {"ab" * 32}
+    assert (rule.present, rule.client_certificate) == (True, ClientCertificate.REQUIRE)
+    assert config.listen.proxies[0].networks == ("10.0.0.1/32",)
     assert rule.verify_keys[0].key_id == "ed25519:auto"
     assert config.old_keys()[0].expired_ts == 1700000000000
 
@@ -84,6 +95,8 @@ def test_an_empty_file_is_the_embedded_default(tmp_path: Path) -> None:
         ("[[peers]]\nnetworks = ['10.0.0.1/8']", "config-value", "is not a network"),
         ("[[peers]]\nnames=['a']\ncertificate_sha256 = ['ab']", "config-value", "64 hex digits"),
         ("[[peers]]\nnames=['a']\nverify_keys = {'ed25519:a' = '%'}", "config-value", "base64"),
+        ("[[listen.proxies]]\nnetworks=['10.0.0.1/8']", "config-value", "is not a network"),
+        ("[outgoing]\nclient_key = 'a'", "config-value", "go together"),
         ("[publish]\nwell_known = 'https://x'", "config-value", "https://x"),
         ("[store]\npath = 'a\\u0000'".replace("'", '"'), "config-value", "zero byte"),
         ("[listen]\nhost = 'example.org'", "config-value", "listen.host: 'example.org' is no IP"),

@@ -20,6 +20,11 @@
     certificate = "tls.crt"              # PEM, leaf first; read again when it changes
     private_key = "tls.key"
     proxy_certificate = "proxy.crt"      # with tls = false: what peers see, for key version 1
+    client_certificates = "ask"          # "off"; needs the extra `client-certs`
+
+    [[listen.proxies]]                   # proxies that end TLS and tell what client they saw
+    networks = ["10.0.0.1/32"]           # believed from these addresses alone
+    client_certificate_header = "X-Client-Certificate"
 
     [publish]
     well_known = "matrix.example.org:443"   # answer /.well-known/matrix/server with this
@@ -32,6 +37,9 @@
     ca_file = "/etc/ssl/own-ca.pem"      # default: the system's authorities
     allow_private = false
     timeout = 60.0                       # seconds for one whole answer
+    proxy = "http://127.0.0.1:3128"      # go out by CONNECT through this proxy
+    client_certificate = "tls.crt"       # offered to peers with present_certificate = true
+    client_key = "tls.key"
 
     [[peers]]                            # names that do not live under the default rule
     names = ["old.example", "*.closed.example"]
@@ -40,6 +48,8 @@
     mode = "2014"                        # or "current"
     certificate_sha256 = ["<hex>"]
     verify_keys = { "ed25519:auto" = "<unpadded base64>" }
+    present_certificate = true           # offer our client certificate to them
+    client_certificate = "require"       # and theirs: "ignore", "record" or "require"
 
 Relative paths are taken from ``data``; ``data`` from the file's own folder.
 """
@@ -48,6 +58,7 @@ from __future__ import annotations
 
 import ipaddress
 import tomllib
+from enum import StrEnum
 from pathlib import Path
 
 import msgspec
@@ -60,7 +71,7 @@ from ranvier.protocol.keys import OldVerifyKey
 from ranvier.protocol.names import parse_server_name, parse_server_name_2014
 from ranvier.protocol.routes import Mode
 from ranvier.protocol.signing import VerifyKey
-from ranvier.services.trust import TrustBook, TrustMode, TrustRule
+from ranvier.services.trust import ClientCertificate, TrustBook, TrustMode, TrustRule
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -82,6 +93,20 @@ class Signing(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     old_keys: tuple[OldKey, ...] = ()
 
 
+class ProxyRule(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Proxies in front of us, whose header about the client is believed (D20)."""
+
+    networks: tuple[str, ...]
+    client_certificate_header: str = ""
+
+
+class ClientCertificates(StrEnum):
+    """Whether our listener asks for client certificates."""
+
+    ASK = "ask"
+    OFF = "off"
+
+
 class Listen(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where we are reached, and what others see there."""
 
@@ -91,6 +116,8 @@ class Listen(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     certificate: str = "tls.crt"
     private_key: str = "tls.key"
     proxy_certificate: str = ""
+    client_certificates: ClientCertificates = ClientCertificates.OFF
+    proxies: tuple[ProxyRule, ...] = ()
 
     @property
     def ip(self) -> str:
@@ -117,6 +144,9 @@ class Outgoing(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ca_file: str = ""
     allow_private: bool = False
     timeout: float = 60.0
+    proxy: str = ""
+    client_certificate: str = ""
+    client_key: str = ""
 
     def servers(self) -> tuple[Address, ...]:
         """The DNS servers to ask; none means the system's. Raises: Malformed."""
@@ -141,6 +171,8 @@ class Peer(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     mode: Mode = Mode.CURRENT
     certificate_sha256: tuple[str, ...] = ()
     verify_keys: dict[str, str] = {}
+    present_certificate: bool = False
+    client_certificate: ClientCertificate = ClientCertificate.IGNORE
 
     def rule(self) -> TrustRule:
         """The same as a rule, checked. Raises: BadConfiguration, Malformed, NotValid."""
@@ -159,6 +191,8 @@ class Peer(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 VerifyKey(key_id=key_id, key=decode_base64(text))
                 for key_id, text in self.verify_keys.items()
             ),
+            present=self.present_certificate,
+            client_certificate=self.client_certificate,
         )
 
 
@@ -181,8 +215,16 @@ class Config(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def paths(self) -> tuple[str, ...]:
         """All that name a file or folder, as written."""
         listen = self.listen
-        own = (self.data, self.signing.key_file, self.store.path, self.outgoing.ca_file)
-        return (*own, listen.certificate, listen.private_key, listen.proxy_certificate)
+        out = self.outgoing
+        own = (self.data, self.signing.key_file, self.store.path)
+        outgoing = (out.ca_file, out.client_certificate, out.client_key)
+        return (
+            *own,
+            *outgoing,
+            listen.certificate,
+            listen.private_key,
+            listen.proxy_certificate,
+        )
 
     def book(self) -> TrustBook:
         """The listed rules. Raises: BadConfiguration, Malformed, NotValid."""
@@ -231,6 +273,13 @@ def check_config(config: Config) -> None:
     config.old_keys()
     config.outgoing.servers()
     config.outgoing.limits()
+    for network in (each for proxy in config.listen.proxies for each in proxy.networks):
+        _network(network)
+    if bool(config.outgoing.client_certificate) != bool(config.outgoing.client_key):
+        raise BadConfiguration(
+            "config-client-certificate",
+            "outgoing.client_certificate and outgoing.client_key go together",
+        )
     for path in config.paths():
         if "\0" in path:
             raise BadConfiguration("config-path", f"{path!r} is no path: it holds a zero byte")

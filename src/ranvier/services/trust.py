@@ -32,12 +32,24 @@ class TrustMode(StrEnum):
     PUBLISHED_CERTIFICATE = "published-certificate"
 
 
+class ClientCertificate(StrEnum):
+    """What a name's client certificate means for its requests to us (SEED-21)."""
+
+    IGNORE = "ignore"
+    RECORD = "record"
+    """Say whether it is the name's own; refuse nothing."""
+    REQUIRE = "require"
+    """Refuse requests without the name's own certificate."""
+
+
 class TrustRule(msgspec.Struct, frozen=True, kw_only=True):
     """How the listed names are found and judged.
 
     ``leaves`` (lower-case hex SHA-256 of a certificate's DER) and
     ``verify_keys`` say by what a name enters under ``published-certificate``;
-    with neither, it enters by first use, and every report says so.
+    with neither, it enters by first use, and every report says so. Under either
+    rule a name's client certificate is compared with ``leaves`` too. ``present``:
+    offer ours to these names, if they ask (D24).
     """
 
     names: tuple[str, ...] = ()
@@ -46,6 +58,8 @@ class TrustRule(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode = Mode.CURRENT
     leaves: frozenset[str] = frozenset()
     verify_keys: tuple[VerifyKey, ...] = ()
+    present: bool = False
+    client_certificate: ClientCertificate = ClientCertificate.IGNORE
 
     @property
     def key_version(self) -> KeyVersion:
