@@ -13,7 +13,7 @@ import sys
 from tests.house.tree import Module, modules
 
 BASE = {"errors", "trail", "limits"}
-CORE = BASE | {"protocol", "plugs", "deeds"}
+CORE = BASE | {"protocol", "plugs", "deeds", "lanes"}
 EDGES = {"net", "store", "world"}
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -22,6 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": {"trail"},
     "protocol": BASE,
     "deeds": BASE | {"protocol"},
+    "lanes": BASE | {"protocol", "deeds"},
     "plugs": BASE | {"protocol", "deeds"},
     "net": CORE,
     "store": CORE,
@@ -31,7 +32,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": CORE | {"services"},
     "edges": EDGES,
     "publishing": CORE | {"services", "config", "edges"},
-    "federation": CORE | {"services", "doctor", "config", "edges", "publishing"},
+    "parts": CORE | {"services", "config"},
+    "queue": CORE | {"parts"},
+    "federation": CORE | {"services", "doctor", "config", "edges", "parts", "publishing", "queue"},
     "faces": CORE | {"services", "doctor", "config", "edges", "federation", "__init__"},
     "__init__": CORE | {"federation", "config", "services"},
     "__main__": {"faces"},
@@ -58,6 +61,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "protocol": PURE_ALLOWED | {"cryptography"},
     "plugs": {"msgspec"},
     "deeds": {"msgspec"},
+    "lanes": {"msgspec"},
     "limits": {"msgspec"},
     "trail": {"msgspec"},
     "errors": set(),
@@ -67,6 +71,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "net": {"msgspec", "dns", "h11", "httptools", "uvicorn", "uvloop", "cryptography"},
     "config": {"msgspec"},
     "federation": {"msgspec"},
+    "parts": {"msgspec"},
     "publishing": {"msgspec"},
     "faces": {"msgspec", "cyclopts", "rich"},
 }

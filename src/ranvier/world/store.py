@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Mapping
 from itertools import accumulate
 
 from ranvier.errors import StoreFault
 from ranvier.limits import Limits
-from ranvier.plugs import ORIGIN, StoredDocument
+from ranvier.plugs import ORIGIN, Clock, StoredDocument
+from ranvier.world.inbox import MemoryInbox
+from ranvier.world.outbox import MemoryOutbox
 
 _MOST_BYTES = Limits().documents_cached_bytes
 _MOST_BYTES_OF_SERVER = Limits().documents_of_server_bytes
 
 
 class MemoryStore:
-    """The Store plug in memory. While :attr:`broken` is true every deed raises StoreFault."""
+    """The Store plug in memory. While :attr:`broken` is true every deed raises StoreFault.
 
-    def __init__(self) -> None:
+    The ids of transactions come from ``clock``; without one, from the system.
+    """
+
+    def __init__(self, clock: Clock | None = None, limits: Limits | None = None) -> None:
         self.broken = False
         self._closed = False
         self._keys = MemoryKeyShelf(self)
         self._notes = MemoryNotes(self)
+        random_bytes = secrets.token_bytes if clock is None else clock.random_bytes
+        self._outbox = MemoryOutbox(self.check, random_bytes, limits or Limits())
+        self._inbox = MemoryInbox(self.check, self._notes.all)
 
     @property
     def keys(self) -> MemoryKeyShelf:
@@ -31,6 +40,16 @@ class MemoryStore:
     def notes(self) -> MemoryNotes:
         """Small facts."""
         return self._notes
+
+    @property
+    def outbox(self) -> MemoryOutbox:
+        """What waits to be sent."""
+        return self._outbox
+
+    @property
+    def inbox(self) -> MemoryInbox:
+        """What was received."""
+        return self._inbox
 
     async def close(self) -> None:
         """From now on every deed is refused; never raises."""
@@ -86,22 +105,22 @@ class MemoryNotes:
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
-        self._notes: dict[tuple[str, str], bytes] = {}
+        self.all: dict[tuple[str, str], bytes] = {}
 
     async def read(self, kind: str, name: str) -> bytes | None:
         """The note, or ``None``. Raises: StoreFault."""
         self._store.check()
-        return self._notes.get((kind, name))
+        return self.all.get((kind, name))
 
     async def write(self, kind: str, name: str, value: bytes) -> None:
         """Write one note. Raises: StoreFault."""
         self._store.check()
-        self._notes[kind, name] = bytes(value)
+        self.all[kind, name] = bytes(value)
 
     async def drop(self, kind: str, name: str) -> None:
         """Forget one note. Raises: StoreFault."""
         self._store.check()
-        self._notes.pop((kind, name), None)
+        self.all.pop((kind, name), None)
 
 
 def pruned(documents: Iterable[StoredDocument]) -> list[StoredDocument]:

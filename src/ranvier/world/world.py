@@ -60,7 +60,7 @@ class World:
         self.clock = VirtualClock(start=start, seed=seed)
         self.authority = Authority(now=start, seed=seed)
         self.dns = WorldDns(self.clock, self.limits, zone)
-        self.store = MemoryStore()
+        self.store = MemoryStore(self.clock, self.limits)
         self.wire = WorldWire(
             self.clock,
             self.limits,

@@ -1,0 +1,374 @@
+"""The outbox in memory: the same rules as on disk (:mod:`ranvier.lanes`), gone at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from heapq import heapify, heappop, heappush
+from itertools import islice
+
+import msgspec
+
+from ranvier import lanes
+from ranvier.deeds import (
+    BackOff,
+    ItemKind,
+    LaneState,
+    OutItem,
+    ParkedItem,
+    QueuedItem,
+    Sealed,
+    SealRule,
+    Settlement,
+)
+from ranvier.lanes import Freed, LaneRow, Marks, Waiting
+from ranvier.limits import Limits, Ms
+
+_HEAP_SLACK = 1000
+
+
+class _Kept(msgspec.Struct):
+    """One item of one lane."""
+
+    id: int
+    item: OutItem
+    added_at: Ms
+
+
+Kept = dict[int, _Kept]
+"""By id, in order."""
+
+
+class MemoryOutbox:
+    """The :class:`ranvier.deeds.Outbox` in memory."""
+
+    def __init__(
+        self, check: Callable[[], None], random_bytes: Callable[[int], bytes], limits: Limits
+    ) -> None:
+        self._check = check
+        self._random_bytes = random_bytes
+        self._table = MemoryLaneTable(limits)
+
+    async def add(self, to: Sequence[str], items: Sequence[OutItem], *, now: Ms) -> None:
+        """Every item to every destination. Raises: QueueFull, StoreFault."""
+        self._check()
+        self._table.add(tuple(dict.fromkeys(to)), items, now)
+
+    async def take(
+        self,
+        node: str,
+        *,
+        now: Ms,
+        until: Ms,
+        most: int,
+        rule: SealRule,
+        only: str | None = None,
+    ) -> tuple[Sealed, ...]:
+        """Lease and seal what is due. Raises: StoreFault."""
+        self._check()
+        return lanes.take(
+            self._table, node, now=now, until=until, most=most, rule=rule, only=only,
+            txn_ids=self._txn_ids(),
+        )  # fmt: skip
+
+    async def settle(
+        self, sealed: Sealed, settlement: Settlement, *, now: Ms, until: Ms, rule: SealRule
+    ) -> Sealed | None:
+        """Write down how it went; what comes next. Raises: StoreFault."""
+        self._check()
+        return lanes.settle(
+            self._table, sealed, settlement, now=now, until=until, rule=rule,
+            txn_ids=self._txn_ids(),
+        )  # fmt: skip
+
+    def _txn_ids(self) -> Iterator[str]:
+        while True:
+            yield from lanes.transaction_ids(self._random_bytes(lanes.TXN_ID_BYTES))
+
+    async def renew(self, node: str, *, until: Ms) -> None:
+        """Lengthen the leases of ``node``. Raises: StoreFault."""
+        self._check()
+        for lane in self._table.lanes.values():
+            if lane.node == node and lane.due < until:
+                lane.due = until
+                self._table.keep(lane)
+
+    async def next_due(self) -> Ms | None:
+        """The earliest of all. Raises: StoreFault."""
+        self._check()
+        return self._table.next_due()
+
+    async def hold_off(
+        self, destination: str, *, until: Ms, because: str, failures: int, now: Ms
+    ) -> None:
+        """Back off. Raises: StoreFault."""
+        self._check()
+        lanes.hold_off(
+            self._table, destination, until=until, because=because, failures=failures, now=now
+        )
+
+    async def heard_from(self, destination: str, *, now: Ms) -> bool:
+        """Clear the back-off. Raises: StoreFault."""
+        self._check()
+        return lanes.heard_from(self._table, destination, now)
+
+    async def back_offs(self, *, most: int = 1000) -> Mapping[str, BackOff]:
+        """Who is being held off from. Raises: StoreFault."""
+        self._check()
+        held = (each for each in self._table.lanes.values() if each.held_until)
+        return {lane.destination: lanes.back_off(lane) for lane in islice(held, most)}
+
+    async def lanes(
+        self, destination: str | None = None, *, most: int = 1000
+    ) -> tuple[LaneState, ...]:
+        """Lanes as they are, most waiting first. Raises: StoreFault."""
+        self._check()
+        found = [
+            lane
+            for lane in self._table.lanes.values()
+            if destination is None or lane.destination == destination
+        ]
+        found.sort(key=lambda lane: (-lane.waiting, lane.destination))
+        return tuple(lanes.state(each, self._table.oldest(each)) for each in found[:most])
+
+    async def parked(
+        self, destination: str | None = None, *, most: int = 1000
+    ) -> tuple[ParkedItem, ...]:
+        """What was set aside, oldest first. Raises: StoreFault."""
+        self._check()
+        names = self._table.parked if destination is None else (destination,)
+        found = [each for name in names for each in self._table.parked.get(name, {}).values()]
+        found.sort(key=lambda each: (each.parked_at, each.destination, each.id))
+        return tuple(found[:most])
+
+    async def unpark(self, destination: str, *, ids: Sequence[int] | None = None, now: Ms) -> int:
+        """Put parked items back. Raises: StoreFault."""
+        self._check()
+        return self._table.unpark(destination, ids, now)
+
+    async def drop(
+        self, destination: str, *, parked_only: bool = False, ids: Sequence[int] | None = None
+    ) -> int:
+        """Forget what waits or is parked. Raises: StoreFault."""
+        self._check()
+        return lanes.drop(self._table, destination, parked_only=parked_only, ids=ids)
+
+
+class MemoryLaneTable:
+    """The :class:`ranvier.lanes.LaneTable` in dictionaries, with a heap for what is due."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._items: dict[tuple[str, ItemKind], Kept] = {}
+        self._places: dict[tuple[str, str], _Kept] = {}  # the latest of each replacement key
+        self._last_id = 0
+        self._total = 0
+        self._heap: list[tuple[Ms, str]] = []
+        self.lanes: dict[str, LaneRow] = {}
+        self.parked: dict[str, dict[int, ParkedItem]] = {}
+
+    # --- Lanes ---
+
+    def lane(self, destination: str) -> LaneRow | None:
+        """The lane, if there is one."""
+        return self.lanes.get(destination)
+
+    def keep(self, lane: LaneRow) -> None:
+        """Remember it, or forget it if it is idle."""
+        if lane.is_idle:
+            self.lanes.pop(lane.destination, None)
+            return
+        self.lanes[lane.destination] = lane
+        if lane.waiting:
+            heappush(self._heap, (lane.due, lane.destination))
+        if len(self._heap) > 2 * len(self.lanes) + _HEAP_SLACK:
+            self._heap = [(each.due, each.destination) for each in self._alive()]
+            heapify(self._heap)
+
+    def _alive(self) -> Iterator[LaneRow]:
+        return (each for each in self.lanes.values() if each.waiting)
+
+    def next_due(self) -> Ms | None:
+        """The earliest of all lanes where something waits."""
+        while self._heap:
+            due, destination = self._heap[0]
+            lane = self.lanes.get(destination)
+            if lane is not None and lane.waiting and lane.due == due:
+                return due
+            heappop(self._heap)
+        return None
+
+    def due(self, now: Ms, most: int) -> Sequence[str]:
+        """Taken off the heap; who works on them keeps them anew."""
+        found: dict[str, None] = {}
+        while len(found) < most and (due := self.next_due()) is not None and due <= now:
+            found[heappop(self._heap)[1]] = None
+        return tuple(found)
+
+    def forget_idle(self, before: Ms, most: int) -> None:
+        """Forget some back-offs that ended long ago."""
+        ended = (
+            each.destination
+            for each in self.lanes.values()
+            if not each.waiting and not each.parked and each.held_until < before
+        )
+        for name in list(islice(ended, most)):
+            del self.lanes[name]
+
+    def oldest(self, lane: LaneRow) -> Ms:
+        """When the oldest item was added; 0 if nothing waits."""
+        heads = (next(iter(self._of(lane.destination, kind).values()), None) for kind in ItemKind)
+        return min((each.added_at for each in heads if each is not None), default=Ms(0))
+
+    # --- Items ---
+
+    def add(self, to: Sequence[str], items: Sequence[OutItem], now: Ms) -> None:
+        """Every item to every destination, or none. Raises: QueueFull."""
+        plan = {name: self._grown(name, items) for name in to}
+        if self._total + sum(count for count, _ in plan.values()) > self._limits.outbox_items:
+            raise lanes.full_in_all(self._limits)
+        for name, (count, size) in plan.items():
+            lane = self.lanes.get(name) or LaneRow(destination=name, due=now)
+            over = lanes.full(lane, count, size, self._limits)
+            if over is not None:
+                raise over
+        for name in to:
+            self._add(name, items, now)
+
+    def _grown(self, name: str, items: Sequence[OutItem]) -> Freed:
+        """By how many items and bytes the lane would grow."""
+        marks = lanes.marks(self.lanes.get(name))
+        sizes: dict[str, int] = {}  # of what now waits with these keys
+        count = size = 0
+        for item in items:
+            key = lanes.replacement_key(item)
+            found = self._replaced(name, item, marks)
+            replaced = sizes.get(key, -1 if found is None else len(found.item.body)) if key else -1
+            count += replaced < 0
+            size += len(item.body) - max(replaced, 0)
+            sizes[key] = len(item.body)
+        return count, size
+
+    def _add(self, name: str, items: Sequence[OutItem], now: Ms) -> None:
+        lane = self.lanes.get(name) or LaneRow(destination=name)
+        if not lane.waiting:
+            lane.due = max(now, lane.held_until)
+        for item in items:
+            found = self._replaced(name, item, lane.sealed)
+            if found is None:
+                self._append(lane, item, now)
+            else:
+                lane.waiting_bytes += len(item.body) - len(found.item.body)
+                found.item = item
+        self.keep(lane)
+
+    def _append(self, lane: LaneRow, item: OutItem, now: Ms) -> None:
+        self._last_id += 1
+        self._total += 1
+        kept = _Kept(self._last_id, item, now)
+        self._items.setdefault((lane.destination, item.kind), {})[kept.id] = kept
+        if key := lanes.replacement_key(item):
+            self._places[lane.destination, key] = kept
+        lane.waiting += 1
+        lane.waiting_bytes += len(item.body)
+
+    def _replaced(self, name: str, item: OutItem, sealed: Marks) -> _Kept | None:
+        """The one that waits unsealed with the same key."""
+        key = lanes.replacement_key(item)
+        found = self._places.get((name, key)) if key else None
+        return found if found is not None and found.id > sealed.edu else None
+
+    def _of(self, destination: str, kind: ItemKind) -> Kept:
+        return self._items.get((destination, kind), {})
+
+    def _upto(self, destination: str, upto: Marks) -> Iterator[_Kept]:
+        for kind, last in ((ItemKind.PDU, upto.pdu), (ItemKind.EDU, upto.edu)):
+            for each in self._of(destination, kind).values():
+                if each.id > last:
+                    break
+                yield each
+
+    def first(self, destination: str, upto: Marks, *, pdus: int, edus: int) -> list[Waiting]:
+        """The first so many of each kind (-1: all), in order of id."""
+        found: list[_Kept] = []
+        for most, part in ((pdus, Marks(pdu=upto.pdu)), (edus, Marks(edu=upto.edu))):
+            found += islice(self._upto(destination, part), None if most < 0 else most)
+        found.sort(key=lambda each: each.id)
+        return [(_queued(each), each.item.body) for each in found]
+
+    def _take_out(self, destination: str, items: Sequence[_Kept]) -> Freed:
+        for each in items:
+            mine = self._items[destination, each.item.kind]
+            del mine[each.id]
+            if self._places.get((destination, each.item.replaces)) is each:
+                del self._places[destination, each.item.replaces]
+            if not mine:
+                del self._items[destination, each.item.kind]
+        self._total -= len(items)
+        return len(items), sum(len(each.item.body) for each in items)
+
+    def remove(self, destination: str, upto: Marks) -> Freed:
+        """Forget these items."""
+        return self._take_out(destination, list(self._upto(destination, upto)))
+
+    def remove_after(self, destination: str, marks: Marks) -> Freed:
+        """Forget the items behind the marks."""
+        before = {id(each) for each in self._upto(destination, marks)}
+        rest = [each for each in self._upto(destination, lanes.ALL) if id(each) not in before]
+        return self._take_out(destination, rest)
+
+    def expire(self, destination: str, now: Ms) -> Freed:
+        """Forget what has expired."""
+        edus = self._of(destination, ItemKind.EDU).values()
+        return self._take_out(destination, [e for e in edus if 0 < e.item.expires <= now])
+
+    # --- Parked ---
+
+    def park(self, destination: str, upto: Marks, because: str, now: Ms) -> Freed:
+        """Set these items aside."""
+        items = list(self._upto(destination, upto))
+        for each in items:
+            self.parked.setdefault(destination, {})[each.id] = ParkedItem(
+                id=each.id,
+                destination=destination,
+                kind=each.item.kind,
+                event_id=each.item.event_id,
+                body=each.item.body,
+                because=because,
+                parked_at=now,
+            )
+        freed = self._take_out(destination, items)
+        self._total += len(items)
+        return freed
+
+    def unpark(self, destination: str, ids: Sequence[int] | None, now: Ms) -> int:
+        """Put them back at the end."""
+        items = self._take_parked(destination, ids)
+        lane = self.lanes.get(destination)
+        if lane is None or not items:
+            return 0
+        if not lane.waiting:
+            lane.due = max(now, lane.held_until)
+        for each in items:
+            item = OutItem(kind=each.kind, body=each.body, event_id=each.event_id)
+            self._append(lane, item, now)
+        lane.parked -= len(items)
+        self.keep(lane)
+        return len(items)
+
+    def drop_parked(self, destination: str, ids: Sequence[int] | None) -> int:
+        """Forget them."""
+        return len(self._take_parked(destination, ids))
+
+    def _take_parked(self, destination: str, ids: Sequence[int] | None) -> list[ParkedItem]:
+        mine = self.parked.get(destination, {})
+        chosen = sorted(mine if ids is None else set(ids) & mine.keys())
+        items = [mine.pop(each) for each in chosen]
+        if not mine:
+            self.parked.pop(destination, None)
+        self._total -= len(items)
+        return items
+
+
+def _queued(kept: _Kept) -> QueuedItem:
+    item = kept.item
+    return QueuedItem(id=kept.id, kind=item.kind, event_id=item.event_id, size=len(item.body))
