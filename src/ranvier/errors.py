@@ -149,7 +149,8 @@ class Rejected(RanvierError):
 
     ``status`` is HTTP's, ``errcode`` Matrix's (empty if there was none), ``body``
     what came with it. A caller may branch on ``code``: ``answer-unsupported`` (it has
-    no such endpoint), ``answer-not-found`` (no such thing), ``answer-status``.
+    no such endpoint), ``answer-not-found`` (no such thing), ``answer-redirect``,
+    ``answer-status``. ``headers`` may say when to come again.
     """
 
     def __init__(
@@ -162,11 +163,13 @@ class Rejected(RanvierError):
         status: int = 0,
         errcode: str = "",
         body: bytes = b"",
+        headers: tuple[tuple[str, str], ...] = (),
     ) -> None:
         super().__init__(code, message, clause=clause, trail=trail)
         self.status = status
         self.errcode = errcode
         self.body = body
+        self.headers = headers
 
 
 class Unauthenticated(RanvierError):

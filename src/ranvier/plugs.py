@@ -86,6 +86,10 @@ class LinkFacts(msgspec.Struct, frozen=True, kw_only=True):
     cipher: str = ""
     tcp_seconds: float = 0.0
     tls_seconds: float = 0.0
+    via: str = ""
+    """The proxy that it goes through, if any; its user and password are not in it."""
+    offered: bool = False
+    """Whether our client certificate was offered; who is not asked for it shows none."""
 
 
 class Link(Protocol):

@@ -196,16 +196,16 @@ def test_a_ca_file_that_cannot_be_used_is_bad_configuration(
 async def test_certificates_that_only_the_strict_rules_refuse_are_taken(wire: NetWire) -> None:
     """No key identifiers, as in many a home-made chain: Python 3.13 would refuse by default."""
     wire.prepare()
-    context = wire._context(WebPki())
+    context = wire._contexts.of(WebPki())
     assert not context.verify_flags & ssl.VERIFY_X509_STRICT
     assert not context.hostname_checks_common_name
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
 
 
 def test_a_context_is_made_once_per_trust(wire: NetWire) -> None:
-    assert wire._context(WebPki()) is wire._context(WebPki())
-    assert wire._context(FirstContact()) is wire._context(Pinned(frozenset()))
-    assert wire._context(WebPki()) is not wire._context(FirstContact())
+    assert wire._contexts.of(WebPki()) is wire._contexts.of(WebPki())
+    assert wire._contexts.of(FirstContact()) is wire._contexts.of(Pinned(frozenset()))
+    assert wire._contexts.of(WebPki()) is not wire._contexts.of(FirstContact())
 
 
 # Pins and first contact

@@ -53,8 +53,10 @@ class Forwarding:
     async def look(self, to: Address, name: TlsName) -> Certificates:
         return await self.wire.look(self.stands.get(to, to), name)
 
-    async def dial(self, to: Address, name: TlsName, trust: Trust) -> Link:
-        return await self.wire.dial(self.stands.get(to, to), name, trust)
+    async def dial(
+        self, to: Address, name: TlsName, trust: Trust, *, present: bool = False
+    ) -> Link:
+        return await self.wire.dial(self.stands.get(to, to), name, trust, present=present)
 
 
 class Loopback:

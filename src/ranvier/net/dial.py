@@ -20,17 +20,20 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import msgspec
+
 from ranvier.errors import NetworkFault, TimedOut, TlsFault
 from ranvier.limits import Limits
+from ranvier.net.contexts import Contexts
 from ranvier.net.http import HttpLink
-from ranvier.net.judge import certificate_fault, handshake_fault, looking_context, verifying_context
+from ranvier.net.judge import certificate_fault, handshake_fault
 from ranvier.net.stream import TlsStream, connect
 from ranvier.plugs import Clock, LinkFacts
 from ranvier.protocol.addresses import Address, AddressPolicy
 from ranvier.protocol.certificates import Certificates
 from ranvier.protocol.names import TlsName
 from ranvier.protocol.text import shown
-from ranvier.protocol.trust import Trust, WebPki, insist_leaf
+from ranvier.protocol.trust import FirstContact, Trust, insist_leaf
 
 
 class _Progress:
@@ -42,23 +45,28 @@ class _Progress:
 class NetWire:
     """The :class:`~ranvier.plugs.Wire` of production and diagnosis.
 
-    ``ca_file`` (PEM) replaces the system's authorities. It is read when it is first
-    needed; :meth:`prepare` reads it at once.
+    ``ca_file`` (PEM) replaces the system's authorities; ``client_certificate`` are the
+    PEM files of the certificate that we may present, leaf first, and of its key. They
+    are read when they are first needed; :meth:`prepare` reads them at once.
     """
 
     def __init__(
-        self, clock: Clock, limits: Limits, policy: AddressPolicy, ca_file: str | None = None
+        self,
+        clock: Clock,
+        limits: Limits,
+        policy: AddressPolicy,
+        ca_file: str | None = None,
+        *,
+        client_certificate: tuple[str, str] | None = None,
     ) -> None:
         self._clock = clock
         self._limits = limits
         self._policy = policy
-        self._ca_file = ca_file or None
-        self._verifying: ssl.SSLContext | None = None
-        self._looking: ssl.SSLContext | None = None
+        self._contexts = Contexts(ca_file or None, client_certificate)
 
     def prepare(self) -> None:
-        """Read the authorities now. Raises: BadConfiguration."""
-        self._context(WebPki())
+        """Read the authorities and our certificate now. Raises: BadConfiguration."""
+        self._contexts.prepare()
 
     async def look(self, to: Address, name: TlsName) -> Certificates:
         """Handshake without trust, take the chain, close.
@@ -70,18 +78,21 @@ class NetWire:
 
     async def _look(self, to: Address, name: TlsName, seconds: float) -> Certificates:
         async with self._in_time(to, seconds) as progress:
-            stream, facts = await self._secure(to, name, self._context(None), progress)
+            stream, facts = await self._secure(to, name, self._contexts.of(None), progress)
         stream.close()
         return facts.certificates
 
-    async def dial(self, to: Address, name: TlsName, trust: Trust) -> HttpLink:
-        """Connect, shake hands, judge.
+    async def dial(
+        self, to: Address, name: TlsName, trust: Trust, *, present: bool = False
+    ) -> HttpLink:
+        """Connect, shake hands, judge. A first contact never sees our certificate (D1).
 
         Raises: AddressRefused, ConnectFault, TlsFault (with the chain), TimedOut,
-        BadConfiguration (our CA file).
+        BadConfiguration (our CA file, our client certificate).
         """
         self._policy.insist(to)
-        context = self._context(trust)
+        present = present and not isinstance(trust, FirstContact)
+        context = self._contexts.of(trust, present=present)
         ends = self._clock.tick() + self._limits.connect_seconds
         try:
             async with self._in_time(to, self._limits.connect_seconds) as progress:
@@ -94,6 +105,8 @@ class NetWire:
         except TlsFault:
             stream.close()
             raise
+        if self._contexts.offers(present):
+            facts = msgspec.structs.replace(facts, offered=True)
         return HttpLink(stream, facts, self._clock)
 
     async def _evidence(self, to: Address, name: TlsName, seconds: float) -> tuple[bytes, ...]:
@@ -141,15 +154,6 @@ class NetWire:
                 raise TimedOut("tls-timeout", message) from error
             message = f"{to} did not accept the connection in time ({seconds:g} s)"
             raise TimedOut("connect-timeout", message) from error
-
-    def _context(self, trust: Trust | None) -> ssl.SSLContext:
-        if isinstance(trust, WebPki):
-            if self._verifying is None:
-                self._verifying = verifying_context(self._ca_file)
-            return self._verifying
-        if self._looking is None:
-            self._looking = looking_context()
-        return self._looking
 
 
 def _tls_over(sock: socket.socket, context: ssl.SSLContext, name: TlsName) -> TlsStream:

@@ -150,6 +150,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     what: str = "dial"
     number: str = ""
     clause: str = "[s2s:tls]"
+    present: bool = False
 
 
 async def dial_recorded(wire: Wire, target: Target, recorder: Recorder) -> Link:
@@ -170,12 +171,18 @@ async def dial_recorded(wire: Wire, target: Target, recorder: Recorder) -> Link:
             trust=str(target.trust.__struct_config__.tag),
         )
         try:
-            link = await wire.dial(target.address, target.tls_name, target.trust)
+            link = await wire.dial(
+                target.address, target.tls_name, target.trust, present=target.present
+            )
         except TlsFault as fault:
             if fault.certificates:
                 asked.evidence["certificate"] = fingerprint(fault.certificates[0])
             raise
         facts = link.facts
+        if facts.via:
+            asked.evidence["via"] = facts.via
+        if facts.offered:
+            asked.evidence["offered"] = True
         asked.answered(
             f"connected with {facts.tls_version or 'TLS'}",
             certificate=fingerprint(facts.certificates.leaf),

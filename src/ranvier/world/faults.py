@@ -50,6 +50,9 @@ class Fault(StrEnum):
     # HTTP
     CLOSES = "closes"
     """Reads the request and closes without a word."""
+    REFUSES_CLIENT = "refuses-client"
+    """Reads the request, and only then says that it does not like our client certificate,
+    or wanted one: TLS 1.3 (D24)."""
     HANGS = "hangs"
     """Reads the request and never answers."""
     GARBAGE = "garbage"

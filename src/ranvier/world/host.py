@@ -38,6 +38,8 @@ class Host(msgspec.Struct, kw_only=True):
     answer_seconds: float = 0.0
     keeps_alive: bool = True
     """Whether it stays for a second request; if not, it leaves without a word."""
+    asks_client: bool = False
+    """Whether it asks for a client certificate; ``Received.presented`` says which one it saw."""
     loss: float = 0.0
     """The chance in [0, 1] that one connection's first packet is lost (sent again after 1 s,
     2 s, 4 s ...)."""

@@ -116,6 +116,9 @@ def broken(fault: Fault) -> ConnectionLost:
     match fault:
         case Fault.CLOSES:
             return ConnectionLost("no-answer", "it ended before an answer")
+        case Fault.REFUSES_CLIENT:
+            message = "it refused our client certificate, or wanted one"
+            return ConnectionLost("client-certificate-refused", message)
         case Fault.HALF | Fault.HALF_HEAD:
             return ConnectionLost("connection-lost", "it ended too early")
         case Fault.ENDLESS | Fault.TOO_LARGE:

@@ -27,7 +27,8 @@ from ranvier.protocol.addresses import Address, AddressPolicy
 from ranvier.protocol.certificates import CLAUSE, Certificates
 from ranvier.protocol.names import TlsName
 from ranvier.protocol.text import shown
-from ranvier.protocol.trust import Trust
+from ranvier.protocol.trust import FirstContact, Trust
+from ranvier.world.certs import Credential
 from ranvier.world.clock import VirtualClock
 from ranvier.world.faults import Fault
 from ranvier.world.host import Host
@@ -47,6 +48,8 @@ class Attempt(msgspec.Struct):
     outcome: str = ""
     requests: int = 0
     """How many requests reached the host over this connection."""
+    presented: bytes = b""
+    """Our client certificate (DER), if it was asked for and given."""
 
 
 class Received(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,13 +61,16 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
     at: float
     raw: bytes
     """Head and body, byte for byte."""
+    presented: bytes = b""
+    """The client certificate (DER) of the connection."""
 
 
 class WorldWire:
     """The Wire plug in memory.
 
     ``roots`` are the known authorities as DER. ``refused`` keeps the addresses
-    that policy forbade: no attempt was made there.
+    that policy forbade: no attempt was made there. ``client_certificate`` is what
+    we present to hosts that ask for one, if the caller says so; it may be changed.
     """
 
     def __init__(
@@ -82,6 +88,7 @@ class WorldWire:
         self.refused: list[Address] = []
         self.policy = policy
         self.roots = roots
+        self.client_certificate: Credential | None = None
         self._clock = clock
         self._limits = limits
 
@@ -96,13 +103,17 @@ class WorldWire:
             link = await self._connect(to, attempt)
         return link.facts.certificates
 
-    async def dial(self, to: Address, name: TlsName, trust: Trust) -> WorldLink:
+    async def dial(
+        self, to: Address, name: TlsName, trust: Trust, *, present: bool = False
+    ) -> WorldLink:
         """Connect and handshake; the certificate has been judged when this returns.
 
         Raises: AddressRefused, ConnectFault, TlsFault (with the chain), TimedOut.
         """
+        present = present and not isinstance(trust, FirstContact)
+        offered = self.client_certificate if present else None
         async with self._attempt(to, name, str(trust.__struct_config__.tag)) as attempt:
-            link = await self._connect(to, attempt)
+            link = await self._connect(to, attempt, offered)
             judge(link.facts.certificates, name, trust, now=self._clock.now(), roots=self.roots)
         return link
 
@@ -123,7 +134,9 @@ class WorldWire:
             attempt.outcome = error.code if isinstance(error, RanvierError) else "cancelled"
             raise
 
-    async def _connect(self, to: Address, attempt: Attempt) -> WorldLink:
+    async def _connect(
+        self, to: Address, attempt: Attempt, offered: Credential | None = None
+    ) -> WorldLink:
         began, connected = self._clock.tick(), None
         try:
             async with self._clock.timeout(self._limits.connect_seconds):
@@ -139,7 +152,10 @@ class WorldWire:
             cipher="TLS_AES_256_GCM_SHA384",
             tcp_seconds=connected - began,
             tls_seconds=self._clock.tick() - connected,
+            offered=offered is not None,
         )
+        if offered is not None and host.asks_client:
+            attempt.presented = offered.leaf
         return WorldLink(self._clock, host, facts, partial(self._receive, attempt))
 
     async def _reach(self, to: Address) -> Host:
@@ -188,6 +204,7 @@ class WorldWire:
                 sni=attempt.sni,
                 at=self._clock.tick(),
                 raw=raw,
+                presented=attempt.presented,
             )
         )
 
