@@ -97,12 +97,15 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     # Inbound requests
     authorization_bytes: int = 8_192  # of one header
     authorization_headers: int = 16
+    query_arguments: int = 100
 
     # Transactions
     transaction_pdus: int = 50
     transaction_edus: int = 100
     transaction_bytes: int = 13_107_200
     event_bytes: int = 65_536
+    event_auth_events: int = 10  # not of events that we asked for (backfill)
+    event_prev_events: int = 20
     outbox_in_flight: int = 64  # transactions at once, one per destination
     outbox_lane_items: int = 100_000
     outbox_lane_bytes: int = 268_435_456
@@ -110,6 +113,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     lease_seconds: float = 30.0  # renewed at a third of it
     back_off_min_seconds: float = 2.0
     back_off_max_seconds: float = 24 * 3600.0
+    back_off_unwelcome_seconds: float = 60.0  # at least, after a 401, 403, 404 and the like
     refusals_before_halving: int = 3
     refusal_retry_seconds: float = 5.0
     transaction_seconds: float = 60.0  # for one answer to a transaction
