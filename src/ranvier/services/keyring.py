@@ -20,27 +20,26 @@ The *request view* is the newest document fetched directly, whatever it says
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
-from ranvier.errors import Malformed, NotValid, RanvierError, TimedOut
+from ranvier.errors import RanvierError, StoreFault, TimedOut
 from ranvier.limits import Limits, Ms
 from ranvier.plugs import ORIGIN, Clock, Store, StoredDocument
-from ranvier.protocol.conditions import Condition, insist
-from ranvier.protocol.keyconditions import examine_key_document
+from ranvier.protocol.conditions import Condition
 from ranvier.protocol.keylife import KeyOutcome, key_for_request, life_ends
-from ranvier.protocol.keys import KeyDocument, KeyVersion, parse_key_document
+from ranvier.protocol.keys import KeyDocument, KeyVersion
 from ranvier.protocol.names import ServerName
-from ranvier.protocol.signing import VerifyKey
 from ranvier.protocol.trust import Pinned, Trust, WebPki
 from ranvier.services.connector import Connector
+from ranvier.services.inboundkeys import InboundKeys
 from ranvier.services.inflight import InFlight
-from ranvier.services.keyfetch import ALARMS, Held, ask_for_document
-from ranvier.services.publishedcert import FirstSight
+from ranvier.services.keptkeys import known_keys
+from ranvier.services.keyfetch import ALARMS, Held
+from ranvier.services.keysource import KeySource
 from ranvier.services.trust import TrustBook, TrustMode, TrustRule
-from ranvier.trail import NO_TRAIL, Outcome, Recorder, Trail
+from ranvier.trail import NO_TRAIL, Recorder, Trail
 
 
 class KeyFetch(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,15 +81,16 @@ class Keyring:
     def __init__(
         self, connector: Connector, store: Store, clock: Clock, limits: Limits, book: TrustBook
     ) -> None:
-        self._connector = connector
-        self._store = store
         self._clock = clock
         self._limits = limits
-        self._book = book
-        self._first_sight = FirstSight(connector, store.notes, clock, limits)
-        self._held: OrderedDict[str, Held] = OrderedDict()
-        self._held_bytes = 0
+        self._source = KeySource(connector, store, clock, limits, book)
+        self._held = self._source.held
         self._in_flight: InFlight[tuple[str, bool], Obtained] = InFlight()
+        self._inbound = InboundKeys(self, self._held, clock, limits)
+
+    async def close(self) -> None:
+        """End what runs in the background; never raises."""
+        await self._inbound.close()
 
     async def fetch(
         self,
@@ -124,24 +124,93 @@ class Keyring:
 
         Raises: StoreFault, and what :meth:`fetch` raises if it had to ask.
         """
-        rule = self._book.rule_for(name)
+        rule = self.rule_for(name)
         if rule.trust is TrustMode.WEB_PKI:
             return WebPki()
-        pins = await self._first_sight.pins(name, rule)
+        pins = await self._source.first_sight.pins(name, rule)
         if not pins.leaves:
             await self.fetch(name, fresh=True, recorder=recorder)
-            pins = await self._first_sight.pins(name, rule)
+            pins = await self._source.first_sight.pins(name, rule)
         return Pinned(frozenset(pins.leaves))
 
     def rule_for(self, name: ServerName) -> TrustRule:
         """The rule that ``name`` lives under."""
-        return self._book.rule_for(name)
+        return self._source.rule_for(name)
+
+    # --- Asked because of what strangers sent us: services.inboundkeys ---
+
+    async def keys_for_request(
+        self,
+        name: ServerName,
+        key_ids: tuple[str, ...],
+        *,
+        client: str = "",
+        recorder: Recorder,
+    ) -> Mapping[str, KeyOutcome]:
+        """May these keys of ``name`` sign a request that is received now? Raises nothing.
+
+        ``client`` is the address on whose account a fetch goes (SEC-06); ``""``: nobody's.
+        Outcomes whose code is ``key-fetches-busy`` or ``key-unavailable`` say that we
+        could not ask; the others, what the server's own document says.
+        """
+        return await self._inbound.for_request(name, key_ids, client=client, recorder=recorder)
+
+    async def keys_for_event(
+        self,
+        name: ServerName,
+        key_ids: tuple[str, ...],
+        *,
+        at: Ms,
+        enforce_validity: bool,
+        recorder: Recorder,
+    ) -> Mapping[str, KeyOutcome]:
+        """May these keys of ``name`` have signed an event of the instant ``at``? Raises nothing.
+
+        Every document ever accepted counts (D6, D8); ``enforce_validity`` is the room
+        version's word on current keys. Codes as for :meth:`keys_for_request`.
+        """
+        return await self._inbound.for_event(
+            name, key_ids, at=at, enforce_validity=enforce_validity, recorder=recorder
+        )
+
+    async def leaves_for(self, name: ServerName) -> frozenset[str]:
+        """Fingerprints of the certificates that are accepted as ``name``'s own (SEED-21).
+
+        The configured ones, and under ``published-certificate`` those of its key documents.
+        Without the store, the configured ones alone. Raises nothing.
+        """
+        rule = self.rule_for(name)
+        if rule.trust is TrustMode.WEB_PKI:
+            return rule.leaves
+        try:
+            return frozenset((await self._source.first_sight.pins(name, rule)).leaves)
+        except StoreFault:
+            return rule.leaves
+
+    async def recall(self, name: ServerName, recorder: Recorder) -> None:
+        """Take what the store has and is still good into memory. Raises: StoreFault."""
+        self._source.recalled(name, await self._source.kept(name), recorder)
+
+    async def renew(self, name: ServerName, recorder: Recorder) -> None:
+        """Fetch from the origin into memory, and into the store if it takes it.
+
+        Raises: as :meth:`fetch`; StoreFault only under ``published-certificate``.
+        """
+        before = self._held.get(name.text)
+        try:
+            await self.fetch(name, fresh=True, recorder=recorder)
+        except StoreFault:
+            if self._held.get(name.text) is before:  # not even fetched
+                await self._source.fetched(name, {}, recorder)
+
+    async def kept(self, name: ServerName) -> tuple[StoredDocument, ...]:
+        """All of the name's documents that count under its rule. Raises: StoreFault."""
+        return (await self._source.kept(name)).documents
 
     async def _obtain(self, name: ServerName, fresh: bool, recorder: Recorder) -> Obtained:
-        rule = self._book.rule_for(name)
         try:
             async with self._clock.timeout(self._limits.total_seconds):
-                held, source = await self._held_or_fetched(name, rule, fresh, recorder)
+                held, source = await self._held_or_fetched(name, fresh, recorder)
         except TimeoutError:
             raise TimedOut(
                 "key-fetch-timeout",
@@ -154,118 +223,24 @@ class Keyring:
         return Obtained(held, source, recorder.trail)
 
     async def _held_or_fetched(
-        self, name: ServerName, rule: TrustRule, fresh: bool, recorder: Recorder
+        self, name: ServerName, fresh: bool, recorder: Recorder
     ) -> tuple[Held, str]:
-        held = self._held.get(name.text)
-        if not fresh and held is not None and self._lives(held):
-            self._held.move_to_end(name.text)
+        held = None if fresh else self._held.living(name.text)
+        if held is not None:
             recorder.note("keys", f"keys of {name}", "in memory and still good")
             return held, "memory"
-        kept, entered = await self._kept(name, rule), ""
-        if rule.trust is TrustMode.PUBLISHED_CERTIFICATE:
-            entered = (await self._first_sight.pins(name, rule)).entered
-            kept = kept if entered else ()  # accepted before something else was configured
-        newest = None if fresh else self._still_good(name, kept, rule, recorder)
-        if newest is not None:
-            newest = msgspec.structs.replace(newest, entered=entered)
-            self._remember(name, newest)
-            return newest, "store"
-        held = await self._from_origin(name, rule, _known_keys(kept), recorder)
-        await self._keep(name, rule, held)
+        kept = await self._source.kept(name)
+        held = None if fresh else self._source.recalled(name, kept, recorder)
+        if held is not None:
+            return held, "store"
+        held = await self._source.fetched(name, known_keys(kept.documents), recorder)
+        await self._source.keep(name, held)
         return held, ORIGIN
-
-    def _still_good(
-        self,
-        name: ServerName,
-        kept: tuple[StoredDocument, ...],
-        rule: TrustRule,
-        recorder: Recorder,
-    ) -> Held | None:
-        """The kept request view, if there is one that lives and holds; the trail says so."""
-        question = f"keys of {name}"
-        try:
-            held = _request_view(kept, rule, self._limits) if kept else None
-        except (Malformed, NotValid) as error:
-            said = f"the kept document does not hold: {error.message}"
-            recorder.note("keys", question, said, outcome=Outcome.FAILED)
-            return None
-        if held is None or not self._lives(held):
-            return None
-        recorder.note("keys", question, "in the store and still good")
-        return held
-
-    async def _kept(self, name: ServerName, rule: TrustRule) -> tuple[StoredDocument, ...]:
-        """What the store has that was fetched from the origin under the same rule (D2)."""
-        documents = (await self._store.keys.load([name.text])).get(name.text, ())
-        return tuple(
-            each
-            for each in documents
-            if each.source == ORIGIN
-            and each.trust == rule.trust
-            and each.version == rule.key_version
-        )
-
-    async def _from_origin(
-        self, name: ServerName, rule: TrustRule, known: Mapping[str, VerifyKey], recorder: Recorder
-    ) -> Held:
-        if rule.trust is TrustMode.PUBLISHED_CERTIFICATE:
-            return await self._first_sight.fetch(name, rule, recorder)
-        connection = await self._connector.connect(
-            name, trust=WebPki(), mode=rule.mode, recorder=recorder
-        )
-        try:
-            document = await ask_for_document(connection, rule.key_version, self._limits, recorder)
-            return Held.examined(
-                document,
-                expected_name=name.text,
-                now=self._clock.now(),
-                known_keys=known,
-                peer_certificate=connection.link.facts.certificates.leaf,
-                recorder=recorder,
-                authenticated=True,
-            )
-        finally:
-            await connection.link.close()
-
-    async def _keep(self, name: ServerName, rule: TrustRule, held: Held) -> None:
-        document, now = held.document, held.fetched_at
-        keys = [(each.key_id, each.key) for each in document.verify_keys]
-        keys += [(each.key.key_id, each.key.key) for each in document.old_verify_keys]
-        stored = StoredDocument(
-            server_name=name.text,
-            version=document.version,
-            body=document.body,
-            trust=rule.trust,
-            source=ORIGIN,
-            first_seen=now,
-            fetched_at=now,
-            valid_until=document.valid_until or Ms(0),
-            keys=tuple(keys),
-        )
-        await self._store.keys.save([stored])
-        self._remember(name, held)
-
-    def _remember(self, name: ServerName, held: Held) -> None:
-        self._forget(name.text)
-        self._held[name.text] = held
-        self._held_bytes += len(held.document.body)
-        most = self._limits
-        while self._held and (
-            len(self._held) > most.cache_entries or self._held_bytes > most.documents_cached_bytes
-        ):
-            self._forget(next(iter(self._held)))
-
-    def _forget(self, name: str) -> None:
-        gone = self._held.pop(name, None)
-        self._held_bytes -= len(gone.document.body) if gone else 0
-
-    def _lives(self, held: Held) -> bool:
-        return self._clock.now() < life_ends(held.document, held.fetched_at)
 
     def _answer(
         self, name: ServerName, obtained: Obtained, key_ids: tuple[str, ...], trail: Trail
     ) -> KeyFetch:
-        held, rule, now = obtained.held, self._book.rule_for(name), self._clock.now()
+        held, rule, now = obtained.held, self.rule_for(name), self._clock.now()
         document = held.document
         wanted = [each.key_id for each in document.verify_keys]
         wanted += [each.key.key_id for each in document.old_verify_keys]
@@ -288,53 +263,3 @@ class Keyring:
             entered=held.entered,
             trail=trail,
         )
-
-
-def _request_view(kept: tuple[StoredDocument, ...], rule: TrustRule, limits: Limits) -> Held:
-    """The newest direct fetch holds, even if it says less than an older one (D6).
-
-    Raises: Malformed, NotValid (what we kept is damaged, or the limits are other ones now).
-    """
-    newest = max(reversed(kept), key=lambda each: each.fetched_at)
-    older = tuple(each for each in kept if each is not newest)
-    document = parse_key_document(newest.body, KeyVersion(newest.version), limits)
-    conditions = examine_key_document(
-        document,
-        expected_name=newest.server_name,
-        now=newest.fetched_at,
-        known_keys=_known_keys(older) or None,
-        authenticated=rule.trust is TrustMode.WEB_PKI,
-    )
-    insist(conditions)
-    return Held(document=document, conditions=conditions, fetched_at=newest.fetched_at)
-
-
-def _known_keys(kept: tuple[StoredDocument, ...]) -> Mapping[str, VerifyKey]:
-    """Every key of the kept documents. A known id never takes other bytes (D8).
-
-    So the alarm does not fall silent because the other bytes were seen a second time.
-    """
-    known: dict[str, bytes] = {}
-    for stored in sorted(kept, key=lambda each: each.first_seen):
-        for key_id, key in stored.keys:
-            known.setdefault(key_id, key)
-    return _Known(known)
-
-
-class _Known(Mapping[str, VerifyKey]):
-    """Keys by id, each examined when it is asked for: there may be many that never are."""
-
-    def __init__(self, keys: dict[str, bytes]) -> None:
-        self._keys = keys
-
-    def __getitem__(self, key_id: str) -> VerifyKey:
-        try:
-            return VerifyKey(key_id, self._keys[key_id])
-        except (Malformed, NotValid):  # it was good enough once
-            raise KeyError(key_id) from None
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._keys)
-
-    def __len__(self) -> int:
-        return len(self._keys)

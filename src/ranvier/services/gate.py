@@ -1,0 +1,307 @@
+"""The gate: a request from a stranger goes in, who sent it comes out, or a refusal.
+
+In this order, so that nothing dear happens for what is refused anyway:
+
+1. *Header.* Bounded, read whole; every signature of one origin (D17).
+2. *Destination.* One of our names, or left out as in 2014 (AUTH-17); else 401.
+3. *Origin.* A server name, and not our own; only now may anything go out (AUTH-24).
+4. *Body.* Bounded, then parsed: what was signed is what it says, not its bytes (AUTH-04).
+5. *Keys* of the origin, current ones, from memory, the store or itself.
+6. *Signature.* Every current key that signed must verify, and one must (D17).
+7. *Client certificate*, for names that are configured so (SEED-21).
+
+:meth:`Gate.claim` is steps 1 to 3 alone, for those who can refuse before they read
+a body. Whoever passes is *heard from*, which ends our back-off from it (D21).
+
+An error says on the wire only what the sender can put right: that its header, or
+its body, cannot be read. Who is not authenticated gets one and the same text, whether
+it was the key, the signature, the destination or the certificate (SEC-18); the
+message, for our log, says which, and never shows a signature.
+
+**A body of a GET** was signed as its content in the sample of 2014, while its server
+read bodies of PUT alone (D14-13, REF14-14). So that no handler ever sees what nobody
+signed, a body is content whatever the method is, and an empty one is none (D22).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+import msgspec
+
+from ranvier.errors import Malformed, NotValid, Unauthenticated
+from ranvier.limits import Limits
+from ranvier.plugs import Clock
+from ranvier.protocol.canonical import JsonObject
+from ranvier.protocol.certificates import fingerprint
+from ranvier.protocol.keylife import KeyOutcome
+from ranvier.protocol.names import ServerName, parse_server_name, parse_server_name_2014
+from ranvier.protocol.requests import ExaminedRequest, canonical_content, examine_request
+from ranvier.protocol.routes import Mode
+from ranvier.protocol.text import shown
+from ranvier.protocol.xmatrix import XMatrix, parse_authorizations
+from ranvier.services.heldkeys import Bounded
+from ranvier.services.inboundkeys import KEY_BUSY
+from ranvier.services.keyring import Keyring
+from ranvier.services.trust import ClientCertificate
+from ranvier.trail import NO_TRAIL, Recorder, Trail
+
+_CLAUSE = "[s2s:request-authentication]"
+_LIMITS = "[ranvier:limits]"
+_CERTIFICATES = "[s2s:client-tls-certificates]"
+_NOT_JSON = frozenset({"json-not-json", "json-not-utf8"})
+
+
+class InboundRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A request as it came. ``targets`` are the spellings that its target may have had."""
+
+    method: str
+    targets: tuple[str, ...]
+    """As on the request line, usually one (D18)."""
+    authorization: tuple[str, ...]
+    """The value of every ``Authorization`` header, in order."""
+    body: bytes = b""
+    client: str = ""
+    """The address on whose account keys are fetched (SEC-06); empty: nobody's."""
+    client_leaf: bytes | None = None
+    """The DER of the certificate that the client showed, if it did and was asked."""
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """Who a request says it is from. Nothing of it is proven yet."""
+
+    headers: tuple[XMatrix, ...]
+    origin: ServerName
+    destination: str
+
+
+class Authenticated(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that ``origin`` signed, for ``destination``, exactly as it is here."""
+
+    origin: ServerName
+    key_id: str
+    destination: str
+    method: str
+    target: str
+    """As signed: raw, with its query."""
+    content: JsonObject | None
+    """The body's object; ``None`` if there was no body."""
+    body: bytes = b""
+    canonical: bytes | None = None
+    """The canonical bytes of ``content``: what was signed."""
+    client_certificate: str = "not asked"
+    """``matched``, ``other`` or ``none`` where a rule asks for it, else ``not asked``."""
+    trail: Trail = NO_TRAIL
+
+
+def _nobody(origin: str) -> None:
+    """Tell nobody."""
+
+
+class Gate:
+    """Authenticates requests to ``names``; the first is meant if a request names none.
+
+    ``heard`` is told the name of every origin that passes.
+    """
+
+    def __init__(
+        self,
+        keyring: Keyring,
+        *,
+        names: tuple[str, ...],
+        clock: Clock,
+        limits: Limits,
+        heard: Callable[[str], None] = _nobody,
+    ) -> None:
+        self.clock = clock
+        self.limits = limits
+        self._keyring = keyring
+        self._names = names
+        self._heard = heard
+        # Those that have passed before: strangers cannot fill it.
+        self._met: Bounded[ServerName] = Bounded(most=limits.cache_entries)
+
+    def claim(self, authorization: tuple[str, ...]) -> Claim:
+        """What the headers say, if they can be meant for us.
+
+        Raises: Unauthenticated (``xmatrix-...``, ``auth-...``).
+        """
+        try:
+            headers = parse_authorizations(authorization, self.limits)
+        except Malformed as error:
+            raise _unreadable(error) from None
+        destination = headers[0].destination
+        if destination is None:
+            destination = self._names[0]
+        elif destination not in self._names:
+            raise Unauthenticated(
+                "auth-destination", f"it is for {shown(destination)}, not for us", clause=_CLAUSE
+            )
+        return Claim(
+            headers=headers, origin=self._origin(headers[0].origin), destination=destination
+        )
+
+    async def authenticate(
+        self,
+        request: InboundRequest,
+        *,
+        claim: Claim | None = None,
+        lenient: bool = False,
+        recorder: Recorder | None = None,
+    ) -> Authenticated:
+        """Who sent this. ``claim`` is :meth:`claim`'s, if that was asked before.
+
+        ``lenient``: the numbers and duplicate keys in the body are judged later, one
+        event at a time (D16).
+
+        Raises: Unauthenticated, with the status and text for the wire and, for the
+        log, its message and trail.
+        """
+        own = recorder or Recorder(self.clock.tick)
+        try:
+            passed = await self._judged(request, claim, lenient, own)
+        except Unauthenticated as refusal:
+            question = f"who sent {shown(request.method)} {shown(request.targets[0])}?"
+            with suppress(Unauthenticated), own.asking("gate", question, clause=refusal.clause):
+                raise refusal
+            raise refusal.with_trail(own.trail) from None
+        if self._met.get(passed.origin.text) is None:
+            self._met.put(passed.origin.text, passed.origin)
+        self._heard(passed.origin.text)
+        return passed
+
+    async def _judged(
+        self, request: InboundRequest, claim: Claim | None, lenient: bool, recorder: Recorder
+    ) -> Authenticated:
+        claim = claim or self.claim(request.authorization)
+        value, content = self._content(request.body, lenient) if request.body else (None, None)
+        keys = await self._keyring.keys_for_request(
+            claim.origin,
+            tuple(each.key for each in claim.headers),
+            client=request.client,
+            recorder=recorder,
+        )
+        examined = examine_request(
+            claim.headers,
+            method=request.method,
+            targets=request.targets,
+            destination=claim.destination,
+            content=content,
+            keys=keys,
+        )
+        _insist(examined, keys)
+        return Authenticated(
+            origin=claim.origin,
+            key_id=examined.key_id,
+            destination=claim.destination,
+            method=request.method,
+            target=examined.target,
+            content=value,
+            body=request.body,
+            canonical=content,
+            client_certificate=await self._certificate(claim.origin, request.client_leaf),
+            trail=recorder.trail,
+        )
+
+    def _origin(self, text: str) -> ServerName:
+        met = self._met.get(text)
+        if met is not None:
+            return met
+        if text in self._names:
+            raise Unauthenticated(
+                "auth-own-name", "it says to be from ourselves, who never ask us", clause=_CLAUSE
+            )
+        try:
+            return self._parsed(text)
+        except Malformed as error:
+            raise Unauthenticated(
+                "auth-origin",
+                f"the origin is no server name: {error.message}",
+                clause=error.clause,
+                status=400,
+                public="the origin in the Authorization header is no server name",
+            ) from None
+
+    def _parsed(self, text: str) -> ServerName:
+        """By today's grammar, or by 2014's for a name that is listed so. Raises: Malformed."""
+        with suppress(Malformed):
+            seed = parse_server_name_2014(text)
+            if self._keyring.rule_for(seed).mode is Mode.SEED:
+                return seed
+        return parse_server_name(text)
+
+    def _content(self, body: bytes, lenient: bool) -> tuple[JsonObject, bytes]:
+        try:
+            return canonical_content(body, limits=self.limits, lenient=lenient)
+        except Malformed as error:
+            raise _bad_body(error) from None
+
+    async def _certificate(self, origin: ServerName, leaf: bytes | None) -> str:
+        """How the client's certificate stands to the origin's own. Raises: Unauthenticated."""
+        policy = self._keyring.rule_for(origin).client_certificate
+        if policy is ClientCertificate.IGNORE:
+            return "not asked"
+        found = "none"
+        if leaf:
+            accepted = await self._keyring.leaves_for(origin)
+            found = "matched" if fingerprint(leaf) in accepted else "other"
+        if policy is ClientCertificate.REQUIRE and found != "matched":
+            raise Unauthenticated(
+                "auth-client-certificate",
+                f"{origin} must show its own certificate; this client showed "
+                f"{'none' if found == 'none' else 'another one'}",
+                clause=_CERTIFICATES,
+            )
+        return found
+
+
+def _unreadable(error: Malformed) -> Unauthenticated:
+    if error.code == "xmatrix-missing":
+        return Unauthenticated(
+            "auth-missing", error.message, clause=error.clause, public="the request is not signed"
+        )
+    return Unauthenticated(
+        error.code,
+        error.message,
+        clause=error.clause,
+        status=400,
+        public="the Authorization header cannot be read",
+    )
+
+
+def _bad_body(error: Malformed) -> Unauthenticated:
+    status, errcode = 400, "M_BAD_JSON"
+    if error.code == "json-too-large":
+        status, errcode = 413, "M_TOO_LARGE"
+    elif error.code in _NOT_JSON:
+        errcode = "M_NOT_JSON"
+    return Unauthenticated(
+        error.code,
+        f"the body: {error.message}",
+        clause=error.clause,
+        status=status,
+        errcode=errcode,
+        public=f"the body: {error.message}",
+    )
+
+
+def _insist(examined: ExaminedRequest, keys: Mapping[str, KeyOutcome]) -> None:
+    """Raises: Unauthenticated; 429 if we could not look for keys just now."""
+    if examined.key_id:
+        return
+    if any(each.code == KEY_BUSY for each in keys.values()):
+        raise Unauthenticated(
+            "auth-busy",
+            "; ".join(each.reason for each in keys.values()),
+            clause=_LIMITS,
+            status=429,
+            errcode="M_LIMIT_EXCEEDED",
+            public="too many keys are being fetched",
+        )
+    try:
+        examined.insisted()
+    except NotValid as error:
+        reasons = [each.reason for each in keys.values() if not each.good]
+        message = "; ".join((error.message, *reasons))
+        raise Unauthenticated(error.code, message, clause=error.clause) from None
