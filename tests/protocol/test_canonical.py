@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ranvier.errors import Malformed
+from ranvier.protocol import canonical
 from ranvier.protocol.canonical import (
     decode_base64,
     decode_base64_any,
@@ -23,6 +24,7 @@ from ranvier.protocol.canonical import (
     encode_base64_urlsafe,
     encode_canonical,
     encode_canonical_lenient,
+    parse_canonical,
     parse_json,
     parse_json_lenient,
     parse_json_object,
@@ -114,7 +116,8 @@ def test_who_is_lenient_about_numbers_may_still_refuse_duplicates() -> None:
         b"[" * 900_000,
         b'[{"a":' * 150_000,
         b"[" * 101 + b"]" * 101,
-        b"[[" + b"[" * 99 + b"1.5" + b"]" * 101,
+        b"[[" + b"[" * 99 + b"1" + b"]" * 101,
+        b"[ [" + b"[" * 99 + b"1" + b"]" * 101,
     ],
     ids=len,
 )
@@ -129,6 +132,38 @@ def test_depth_counts_arrays_and_objects_also_empty_ones() -> None:
     refused("json-too-deep", parse_json, b'[{"a":[]}]', max_bytes=ROOM, max_depth=2)
     assert parse_json(b"1", max_bytes=ROOM, max_depth=0) == 1
     refused("json-too-deep", parse_json, b"{}", max_bytes=ROOM, max_depth=0)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b'{"a":1,"b":[]}', b'{"a":1,"b":[]}'),
+        (b'{"b": [], "a": 1}', b'{"a":1,"b":[]}'),
+        (b'{"a":"1234567890123456789"}', b'{"a":"1234567890123456789"}'),  # Long, but no integer.
+        (b"[" + b"[]," * 100 + b"1]", b"[" + b"[]," * 100 + b"1]"),  # Many, but not deep.
+        (b'"\\u0041"', b'"A"'),
+    ],
+)
+def test_a_strict_reading_gives_the_canonical_bytes_too(data: bytes, expected: bytes) -> None:
+    value, encoded = parse_canonical(data, max_bytes=ROOM)
+    assert encoded == expected == encode_canonical(value)
+    assert value == json.loads(data)
+
+
+def test_a_strict_reading_does_not_need_the_fast_parser(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Tired:
+        def decode(self, data: bytes) -> object:
+            raise RecursionError
+
+    monkeypatch.setattr(canonical, "_decoder", Tired())
+    assert parse_canonical(b'{ "a": 1 }', max_bytes=ROOM) == ({"a": 1}, b'{"a":1}')
+
+
+@pytest.mark.req("CJ-03")
+def test_an_integer_that_is_too_large_is_seen_in_canonical_bytes() -> None:
+    assert parse_json(b"[9007199254740991,-9007199254740991]", max_bytes=ROOM)
+    for each in (b"[9007199254740992]", b"[-9007199254740992]", b"[18446744073709551616]"):
+        refused("json-integer-range", parse_json, each, max_bytes=ROOM)
 
 
 @pytest.mark.req("CJ-08")

@@ -310,6 +310,9 @@ def test_any_32_bytes_are_a_key_that_verifies_nothing_by_chance_or_no_key(data: 
 
 def test_bytes_that_are_no_signature_verify_nothing() -> None:
     assert not verify_bytes(b"", b"short", KEY.verify_key)
+    good = KEY.sign(b"abc")
+    assert not verify_bytes(good[60:] + b"abc", good[:60], KEY.verify_key)
+    assert not verify_bytes(b"bc", good + b"a", KEY.verify_key)
     assert verify_bytes(b"x", KEY.sign(b"x"), KEY.verify_key)
 
 

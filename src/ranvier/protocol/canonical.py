@@ -10,11 +10,12 @@ versions 1 to 5 were never held to that, so the *lenient* pair keeps floats and
 large integers, lets the last duplicate win, and writes numbers as Python's
 ``repr`` does, which are the deployed bytes.
 
-How a strict parse is made cheap: decode with msgspec, walk the value, encode it
-canonically. **If that gives back the received bytes, they were canonical**, which
-proves that no key was doubled and no ``-0`` was lost. Only other documents are
-read a second time, by the standard library with hooks that see every literal.
-Either way the cost is linear in the size, which is bounded beforehand.
+How a strict parse is made cheap: decode with msgspec, which stops at a float, and
+encode canonically. **If that gives back the received bytes, they were canonical**, which
+proves that no key was doubled and no ``-0`` was lost; then only depth and long integers
+are left to look for. Other documents are walked, and read a second time by the standard
+library with hooks that see every literal. Either way the cost is linear in the size,
+which is bounded beforehand.
 """
 
 from __future__ import annotations
@@ -48,7 +49,12 @@ _ENCODED_DEPTH = 2 * MOST_DEPTH  # What was received may be wrapped before it is
 _MOST_DIGITS = 4300  # Of a lenient integer: what Python converts by default, and so its peers.
 _BOUND = 10**_MOST_DIGITS
 
-_decoder = msgspec.json.Decoder()
+
+def _no_float(literal: str) -> NoReturn:
+    raise msgspec.ValidationError(literal)
+
+
+_decoder = msgspec.json.Decoder(float_hook=_no_float)
 _encoder = msgspec.json.Encoder(order="deterministic")
 _lenient_encoder = json.JSONEncoder(
     ensure_ascii=False, sort_keys=True, allow_nan=False, check_circular=False, separators=(",", ":")
@@ -60,15 +66,25 @@ def parse_json(data: bytes, *, max_bytes: int, max_depth: int = MOST_DEPTH) -> J
 
     ``max_depth`` counts the arrays and objects around a value: ``[[1]]`` has depth 2.
     """
+    return parse_canonical(data, max_bytes=max_bytes, max_depth=max_depth)[0]
+
+
+def parse_canonical(
+    data: bytes, *, max_bytes: int, max_depth: int = MOST_DEPTH
+) -> tuple[JsonValue, bytes]:
+    """As :func:`parse_json`, with the value's canonical bytes, which cost nothing more."""
     text = _text(data, max_bytes)
     try:
         value = _decoder.decode(data)
+        encoded = _encoder.encode(value)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return _walked(_load(text, _STRICT), max_depth, _strict_numbers)  # Says what is wrong.
+        value = _load(text, _STRICT)  # Says what is wrong, or the walk does.
+        return value, _encoder.encode(_walked(value, max_depth, _strict_numbers))
+    if encoded == data and not _may_have_long_integers(data):
+        _check_depth(data, value, max_depth)
+        return value, data
     _walked(value, max_depth, _strict_numbers)
-    if _encoder.encode(value) == data:
-        return value
-    return _load(text, _STRICT)
+    return value if encoded == data else _load(text, _STRICT), encoded
 
 
 def parse_json_object(data: bytes, *, max_bytes: int, max_depth: int = MOST_DEPTH) -> JsonObject:
@@ -183,6 +199,31 @@ _LENIENT = json.JSONDecoder(parse_int=_lenient_integer, parse_constant=_constant
 _UNIQUE = json.JSONDecoder(
     object_pairs_hook=_object, parse_int=_lenient_integer, parse_constant=_constant
 )
+
+
+# --- Looking at bytes that are known to be canonical ---
+
+_LONG = b"0" * len(str(GREATEST_INTEGER))
+_DIGITS_TO_0 = bytes(ord("0") if chr(each) in "0123456789" else 0 for each in range(256))
+
+
+def _may_have_long_integers(data: bytes) -> bool:
+    """Whether so many digits stand together, in a text or not, that they may be too many."""
+    return _LONG in data.translate(_DIGITS_TO_0)
+
+
+def _check_depth(data: bytes, value: JsonValue, max_depth: int) -> None:
+    if data.count(b"[") + data.count(b"{") <= max_depth:
+        return
+    level: list[Any] = [value]
+    for _ in range(max_depth + 1):
+        inner = [each for each in level if type(each) in _CONTAINERS]
+        if not inner:
+            return
+        level = list(
+            chain.from_iterable(each.values() if type(each) is dict else each for each in inner)
+        )
+    raise _too_deep()
 
 
 # --- Walking: msgspec would encode NaN, bytes, sets and dates without a word ---

@@ -268,13 +268,17 @@ def sign_json(obj: JsonObject, name: str, key: SigningKey) -> JsonObject:
 
 
 class SignatureVerdict(StrEnum):
-    """What became of one signature. ``MALFORMED``: it could not even be tried."""
+    """What became of one signature. ``MALFORMED``: it could not even be tried.
+
+    The last two are of events alone: the key was no longer, or is of another office."""
 
     VALID = "valid"
     INVALID = "invalid"
     UNKNOWN_KEY = "unknown-key"
     UNKNOWN_ALGORITHM = "unknown-algorithm"
     MALFORMED = "malformed"
+    EXPIRED_KEY = "expired-key"
+    POLICY_SERVER = "policy-server"
 
 
 class SignatureOutcome(msgspec.Struct, frozen=True):
@@ -316,7 +320,7 @@ def _outcome(
     if key is None:
         return SignatureOutcome(key_id, SignatureVerdict.UNKNOWN_KEY, "no such key is known")
     try:
-        signature = _parse_signature(value)
+        signature = parse_signature(value)
     except Malformed as error:
         return SignatureOutcome(key_id, SignatureVerdict.MALFORMED, error.message)
     if verify_bytes(message, signature, key):
@@ -324,8 +328,8 @@ def _outcome(
     return SignatureOutcome(key_id, SignatureVerdict.INVALID, "does not verify")
 
 
-def _parse_signature(value: object) -> bytes:
-    """64 bytes whose second half is the one canonical number (CHK-06)."""
+def parse_signature(value: object) -> bytes:
+    """64 bytes whose second half is the one canonical number (CHK-06). Raises Malformed."""
     if not isinstance(value, str):
         raise Malformed("signature-not-text", "a signature is no string", clause=_CHECKING)
     signature = decode_base64(value)
@@ -344,9 +348,11 @@ def _parse_signature(value: object) -> bytes:
 
 def verify_bytes(message: bytes, signature: bytes, key: VerifyKey) -> bool:
     """Whether ``signature`` is ``key``'s over exactly ``message``."""
+    if len(signature) != SIGNATURE_BYTES:  # Else a part of one would be taken for the other's.
+        return False
     try:
-        nacl.signing.VerifyKey(key.key).verify(message, signature)
-    except (nacl.exceptions.BadSignatureError, nacl.exceptions.ValueError):
+        nacl.bindings.crypto_sign_open(signature + message, key.key)
+    except nacl.exceptions.BadSignatureError:
         return False
     return True
 
