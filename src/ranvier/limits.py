@@ -51,6 +51,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     # Connecting: one address has connect_seconds for TCP and TLS together.
     connect_seconds: float = 10.0
     handshake_bytes: int = 262_144  # real ones take 2 to 8 KiB
+    proxy_head_bytes: int = 65_536  # what our own proxy may answer to CONNECT
     stagger_seconds: float = 0.25
     attempts_per_request: int = 32
 
@@ -106,7 +107,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     event_bytes: int = 65_536
     event_auth_events: int = 10  # not of events that we asked for (backfill)
     event_prev_events: int = 20
-    outbox_in_flight: int = 64  # transactions at once, one per destination
+    outbox_in_flight: int = 200  # transactions at once, one per destination
     outbox_lane_items: int = 100_000
     outbox_lane_bytes: int = 268_435_456
     outbox_items: int = 10_000_000  # in all lanes
@@ -131,6 +132,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     listen_body_bytes: int = 13_107_200
     listen_body_seconds: float = 60.0
     listen_connections: int = 4_096
+    listen_connections_per_client: int = 256  # an IPv4 address, or an IPv6 /64
 
     def exchange(self, *, body_bytes: int, seconds: float = 30.0) -> ExchangeLimits:
         """Limits of one exchange whose body may have ``body_bytes``."""

@@ -1,0 +1,134 @@
+"""One attempt to hand a transaction over, and what came of it.
+
+The answer is read by the destination's own words: 200 says that every item was
+handled, whatever it says of single ones (TXN-05, TXN-06); 400 and 413 refuse these
+very bytes; all else means "not now" (D36). Servers that are listed as of 2014 take
+the path with its slash and may answer ``null`` (REF14-17).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import msgspec
+
+from ranvier.deeds import Sealed, Settlement
+from ranvier.errors import Malformed, RanvierError, Rejected
+from ranvier.limits import Limits, Ms
+from ranvier.plugs import Clock
+from ranvier.protocol.names import ServerName, parse_server_name, parse_server_name_2014
+from ranvier.protocol.retry import NoGood, TryLater, classify
+from ranvier.protocol.routes import Mode
+from ranvier.protocol.transactions import ItemResult, parse_answer, send_path
+from ranvier.services.client import Client
+from ranvier.services.trust import TrustBook
+from ranvier.trail import NO_TRAIL, Recorder, Trail
+
+
+class DeliveryOutcome(StrEnum):
+    """How one attempt ended."""
+
+    DELIVERED = "delivered"
+    REFUSED = "refused"
+    """These bytes will not do: 400, 413."""
+    LATER = "later"
+    """Not reached, or not now."""
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of one attempt. ``settlement`` says what we do about it.
+
+    ``results``, by event id: what the destination said of each PDU: accepted, an error with its
+    text, or not mentioned (it does not know the room). ``not_before`` (ms): it asked
+    us to wait at least so long; 0 if it did not.
+    """
+
+    destination: str
+    txn_id: str
+    outcome: DeliveryOutcome
+    results: Mapping[str, ItemResult] = {}
+    because: str = ""
+    not_before: Ms = Ms(0)
+    settlement: Settlement | None = None
+    trail: Trail = NO_TRAIL
+
+
+class Courier:
+    """Hands transactions over, one at a time."""
+
+    def __init__(self, client: Client, book: TrustBook, clock: Clock, limits: Limits) -> None:
+        self._client = client
+        self._book = book
+        self._clock = clock
+        self._limits = limits
+
+    async def deliver(self, sealed: Sealed) -> Delivery:
+        """One attempt. Never raises but for our own faults."""
+        recorder = Recorder(self._clock.tick)
+        name = self._name(sealed.destination)
+        seed = self._book.rule_for(name).mode is Mode.SEED
+        try:
+            answer = await self._client.request(
+                name,
+                "PUT",
+                send_path(sealed.txn_id, seed=seed),
+                content=sealed.body,
+                seconds=self._limits.transaction_seconds,
+                insist=True,
+                fresh=sealed.failures > 0,
+                recorder=recorder,
+            )
+            sent = [each.event_id for each in sealed.items if each.event_id]
+            results = parse_answer(answer.body, sent, limits=self._limits, seed=seed)
+        except Rejected as error:
+            return self._refused(sealed, error)
+        except Malformed as error:  # 200, but by somebody who is no home server
+            return self._later(sealed, error, recorder.trail)
+        except RanvierError as error:
+            return self._later(sealed, error, error.trail or recorder.trail)
+        return Delivery(
+            destination=sealed.destination,
+            txn_id=sealed.txn_id,
+            outcome=DeliveryOutcome.DELIVERED,
+            results=results.items,
+            trail=answer.trail,
+        )
+
+    def _name(self, destination: str) -> ServerName:
+        """By today's grammar, or 2014's where the name is listed so."""
+        seed = parse_server_name_2014(destination)
+        if self._book.rule_for(seed).mode is Mode.SEED:
+            return seed
+        return parse_server_name(destination)
+
+    def _refused(self, sealed: Sealed, error: Rejected) -> Delivery:
+        verdict = classify(
+            error.status, body=error.body, now=self._clock.now(), limits=self._limits
+        )
+        match verdict:
+            case NoGood():
+                outcome, not_before = DeliveryOutcome.REFUSED, Ms(0)
+            case TryLater(not_before):
+                outcome = DeliveryOutcome.LATER
+        return Delivery(
+            destination=sealed.destination,
+            txn_id=sealed.txn_id,
+            outcome=outcome,
+            because=_because(error),
+            not_before=not_before,
+            trail=error.trail,
+        )
+
+    def _later(self, sealed: Sealed, error: RanvierError, trail: Trail) -> Delivery:
+        return Delivery(
+            destination=sealed.destination,
+            txn_id=sealed.txn_id,
+            outcome=DeliveryOutcome.LATER,
+            because=_because(error),
+            trail=trail,
+        )
+
+
+def _because(error: RanvierError) -> str:
+    return f"{error.message} ({error.code})"
