@@ -30,7 +30,7 @@ class Rig:
         self.ring = keyring(self.world, *rules, limits=limits)
         self.gate = Gate(
             self.ring,
-            names=(US, ALIAS),
+            (US, ALIAS),
             clock=self.world.clock,
             limits=self.limits,
             heard=self.heard.append,

@@ -25,7 +25,7 @@ signed, a body is content whatever the method is, and an empty one is none (D22)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
 import msgspec
@@ -74,6 +74,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     headers: tuple[XMatrix, ...]
     origin: ServerName
     destination: str
+    certificate: ClientCertificate
+    """What its client certificate means, by the origin's rule."""
 
 
 class Authenticated(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +97,11 @@ class Authenticated(msgspec.Struct, frozen=True, kw_only=True):
     trail: Trail = NO_TRAIL
 
 
+class _Origin(msgspec.Struct, frozen=True):
+    name: ServerName
+    certificate: ClientCertificate
+
+
 def _nobody(origin: str) -> None:
     """Tell nobody."""
 
@@ -108,8 +115,8 @@ class Gate:
     def __init__(
         self,
         keyring: Keyring,
+        names: Iterable[str],
         *,
-        names: tuple[str, ...],
         clock: Clock,
         limits: Limits,
         heard: Callable[[str], None] = _nobody,
@@ -117,10 +124,10 @@ class Gate:
         self.clock = clock
         self.limits = limits
         self._keyring = keyring
-        self._names = names
+        self._names = tuple(names)
         self._heard = heard
         # Those that have passed before: strangers cannot fill it.
-        self._met: Bounded[ServerName] = Bounded(most=limits.cache_entries)
+        self._met: Bounded[_Origin] = Bounded(most=limits.cache_entries)
 
     def claim(self, authorization: tuple[str, ...]) -> Claim:
         """What the headers say, if they can be meant for us.
@@ -138,8 +145,12 @@ class Gate:
             raise Unauthenticated(
                 "auth-destination", f"it is for {shown(destination)}, not for us", clause=_CLAUSE
             )
+        origin = self._origin(headers[0].origin)
         return Claim(
-            headers=headers, origin=self._origin(headers[0].origin), destination=destination
+            headers=headers,
+            origin=origin.name,
+            destination=destination,
+            certificate=origin.certificate,
         )
 
     async def authenticate(
@@ -160,6 +171,7 @@ class Gate:
         """
         own = recorder or Recorder(self.clock.tick)
         try:
+            claim = claim or self.claim(request.authorization)
             passed = await self._judged(request, claim, lenient, own)
         except Unauthenticated as refusal:
             question = f"who sent {shown(request.method)} {shown(request.targets[0])}?"
@@ -167,14 +179,13 @@ class Gate:
                 raise refusal
             raise refusal.with_trail(own.trail) from None
         if self._met.get(passed.origin.text) is None:
-            self._met.put(passed.origin.text, passed.origin)
+            self._met.put(passed.origin.text, _Origin(claim.origin, claim.certificate))
         self._heard(passed.origin.text)
         return passed
 
     async def _judged(
-        self, request: InboundRequest, claim: Claim | None, lenient: bool, recorder: Recorder
+        self, request: InboundRequest, claim: Claim, lenient: bool, recorder: Recorder
     ) -> Authenticated:
-        claim = claim or self.claim(request.authorization)
         value, content = self._content(request.body, lenient) if request.body else (None, None)
         keys = await self._keyring.keys_for_request(
             claim.origin,
@@ -200,11 +211,11 @@ class Gate:
             content=value,
             body=request.body,
             canonical=content,
-            client_certificate=await self._certificate(claim.origin, request.client_leaf),
+            client_certificate=await self._certificate(claim, request.client_leaf),
             trail=recorder.trail,
         )
 
-    def _origin(self, text: str) -> ServerName:
+    def _origin(self, text: str) -> _Origin:
         met = self._met.get(text)
         if met is not None:
             return met
@@ -213,7 +224,7 @@ class Gate:
                 "auth-own-name", "it says to be from ourselves, who never ask us", clause=_CLAUSE
             )
         try:
-            return self._parsed(text)
+            name = self._parsed(text)
         except Malformed as error:
             raise Unauthenticated(
                 "auth-origin",
@@ -222,6 +233,7 @@ class Gate:
                 status=400,
                 public="the origin in the Authorization header is no server name",
             ) from None
+        return _Origin(name, self._keyring.rule_for(name).client_certificate)
 
     def _parsed(self, text: str) -> ServerName:
         """By today's grammar, or by 2014's for a name that is listed so. Raises: Malformed."""
@@ -237,9 +249,9 @@ class Gate:
         except Malformed as error:
             raise _bad_body(error) from None
 
-    async def _certificate(self, origin: ServerName, leaf: bytes | None) -> str:
+    async def _certificate(self, claim: Claim, leaf: bytes | None) -> str:
         """How the client's certificate stands to the origin's own. Raises: Unauthenticated."""
-        policy = self._keyring.rule_for(origin).client_certificate
+        origin, policy = claim.origin, claim.certificate
         if policy is ClientCertificate.IGNORE:
             return "not asked"
         found = "none"
