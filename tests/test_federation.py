@@ -162,7 +162,7 @@ async def test_a_version_answer_may_miss_anything(body: bytes, name: str, versio
         (HttpResponse(status=500, body=b'{"errcode":"M_UNKNOWN"}'), "answer-status"),
         (
             HttpResponse(status=302, headers=(("location", "https://10.0.0.9/"),)),
-            "answer-status",
+            "answer-redirect",
         ),
         (HttpResponse(status=200, body=b"<html>"), "json-not-json"),
     ],
@@ -198,7 +198,7 @@ async def test_the_grammar_of_2014_counts_for_who_asks_or_is_listed_so() -> None
         assert seed.discovery.mode is Mode.SEED
         assert (await fed.resolve("peer.example")).discovery.mode is Mode.CURRENT
     listed = Config(peers=(Peer(names=("old_peer.example",), mode=Mode.SEED),))
-    async with over(world, config=listed) as fed:
+    async with over(world, config=listed, delivering=False) as fed:
         assert (await fed.resolve("old_peer.example")).discovery.mode is Mode.SEED
         assert (await fed.resolve("peer.example")).discovery.mode is Mode.CURRENT
 

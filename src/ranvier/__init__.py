@@ -22,7 +22,8 @@ from ranvier.errors import (
     StoreFault,
     Unreachable,
 )
-from ranvier.federation import Edges, Federation, Located
+from ranvier.federation import Federation, Located
+from ranvier.parts import Edges
 from ranvier.protocol.addresses import Address
 from ranvier.protocol.keylife import KeyOutcome, KeyVerdict
 from ranvier.protocol.names import ServerName

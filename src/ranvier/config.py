@@ -69,6 +69,7 @@ from ranvier.protocol.addresses import Address, parse_address, parse_ip
 from ranvier.protocol.canonical import decode_base64
 from ranvier.protocol.keys import OldVerifyKey
 from ranvier.protocol.names import parse_server_name, parse_server_name_2014
+from ranvier.protocol.proxy import Proxy, parse_proxy
 from ranvier.protocol.routes import Mode
 from ranvier.protocol.signing import VerifyKey
 from ranvier.services.trust import ClientCertificate, TrustBook, TrustMode, TrustRule
@@ -152,6 +153,10 @@ class Outgoing(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """The DNS servers to ask; none means the system's. Raises: Malformed."""
         return tuple(parse_address(each, 53) for each in self.dns)
 
+    def through(self) -> Proxy | None:
+        """The proxy to go out through. Raises: Malformed."""
+        return parse_proxy(self.proxy) if self.proxy else None
+
     def limits(self) -> Limits:
         """All budgets, with our own total. Raises: BadConfiguration."""
         if not 0 < self.timeout <= 3600:
@@ -226,6 +231,13 @@ class Config(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
             listen.proxy_certificate,
         )
 
+    def client_pair(self) -> tuple[Path, Path] | None:
+        """The files of the certificate that we offer as a client."""
+        out = self.outgoing
+        if not out.client_certificate:
+            return None
+        return self.path(out.client_certificate), self.path(out.client_key)
+
     def book(self) -> TrustBook:
         """The listed rules. Raises: BadConfiguration, Malformed, NotValid."""
         return TrustBook(tuple(peer.rule() for peer in self.peers))
@@ -273,6 +285,7 @@ def check_config(config: Config) -> None:
     config.old_keys()
     config.outgoing.servers()
     config.outgoing.limits()
+    config.outgoing.through()
     for network in (each for proxy in config.listen.proxies for each in proxy.networks):
         _network(network)
     if bool(config.outgoing.client_certificate) != bool(config.outgoing.client_key):

@@ -26,6 +26,7 @@ EDGES: Mapping[str, str] = {
     "listener": "ranvier.net.listen:Listener",
     "loop": "uvloop:new_event_loop",
     "app": "ranvier.faces.asgi:FederationApp",
+    "exchange": "ranvier.faces.exchange:Exchange",
 }
 
 

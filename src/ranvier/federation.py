@@ -1,10 +1,15 @@
-"""The one place where the parts are joined; what users import.
+"""What users import: one object for all that one server does in the federation.
 
 ::
 
-    async with Federation("example.org", allow_private=True) as fed:
+    async with Federation("example.org", store="ranvier.db") as fed:
         found = await fed.resolve("matrix.org")        # routes, and the trail that led there
         keys = await fed.fetch_keys("matrix.org")      # an outcome per key, with its reason
+        answer = await fed.get("matrix.org", "/_matrix/federation/v1/version")
+        await fed.send(["matrix.org"], edus=[Typing(...)])   # stored when it returns
+
+What comes in goes to the handlers that are registered with :meth:`Federation.on_pdu`,
+:meth:`Federation.on_edu` and :meth:`Federation.on_query`.
 
 Making a :class:`Federation` does no I/O; entering it does. The edges are loaded
 by name from :data:`ranvier.edges.EDGES` on entry, so that importing the library stays cheap
@@ -14,7 +19,7 @@ by name from :data:`ranvier.edges.EDGES` on entry, so that importing the library
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -25,26 +30,24 @@ import msgspec
 from ranvier.config import Config, check_config
 from ranvier.edges import load_edge
 from ranvier.errors import BadConfiguration, TimedOut
-from ranvier.plugs import Clock, Dns, Store, Wire
+from ranvier.handlers import Handlers
+from ranvier.parts import Edges, Parts
+from ranvier.plugs import Clock, Store
 from ranvier.protocol.addresses import Address, AddressPolicy
+from ranvier.protocol.canonical import JsonObject
+from ranvier.protocol.edus import Edu
 from ranvier.protocol.names import ServerName, parse_server_name, parse_server_name_2014
 from ranvier.protocol.routes import Mode, Route
-from ranvier.publishing import make_app, make_listener, open_identity
-from ranvier.services.connector import Connector
+from ranvier.publishing import make_app, make_exchange, make_listener, open_identity
+from ranvier.queue import Queue
+from ranvier.services.client import Answer
+from ranvier.services.gate import Gate
 from ranvier.services.identity import Identity
-from ranvier.services.keyring import KeyFetch, Keyring
-from ranvier.services.resolver import Resolution, Resolver
+from ranvier.services.keyring import KeyFetch
+from ranvier.services.outgoing import Passing, Pdu, destinations_of, edu_item, pdu_item
+from ranvier.services.resolver import Resolution
 from ranvier.services.version import ServerVersion, fetch_version
 from ranvier.trail import NO_TRAIL, Recorder, Step, Trail
-
-
-class Edges(msgspec.Struct, frozen=True, kw_only=True):
-    """One set of edges. ``store`` is closed by the federation that was handed it."""
-
-    clock: Clock
-    dns: Dns
-    wire: Wire
-    store: Store
 
 
 class Located(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,18 +58,7 @@ class Located(msgspec.Struct, frozen=True, kw_only=True):
     trail: Trail = NO_TRAIL
 
 
-class Parts:
-    """What exists while a federation is open."""
-
-    def __init__(self, clock: Clock, dns: Dns, wire: Wire, store: Store, config: Config) -> None:
-        limits = config.outgoing.limits()
-        self.clock, self.store, self.limits = clock, store, limits
-        self.resolver = Resolver(dns, wire, clock, limits)
-        self.connector = Connector(self.resolver, wire, clock, limits)
-        self.keyring = Keyring(self.connector, store, clock, limits, config.book())
-
-
-class Federation:
+class Federation(Handlers):
     """Our side of federation: find others, fetch their keys, publish our own.
 
     ``config`` holds everything; the other arguments are short forms of its
@@ -74,7 +66,8 @@ class Federation:
     made at the first use if it is not there. ``store`` is a path for SQLite
     (``"ranvier.db"`` or ``"sqlite:ranvier.db"``), or ``None`` to keep nothing.
     ``serving`` says that we listen as configured: our own listener may then be
-    asked although its address is private. ``sink`` is told of every step of every trail as it ends.
+    asked although its address is private. ``delivering``: send what waits in the store while
+    the federation is open. ``sink`` is told of every step of every trail as it ends.
 
     Raises: BadConfiguration, Malformed, as soon as it is made.
     """
@@ -90,6 +83,7 @@ class Federation:
         ca_file: str | Path | None = None,
         allow_private: bool = False,
         serving: bool = False,
+        delivering: bool = True,
         edges: Edges | None = None,
         sink: Callable[[Step], None] | None = None,
     ) -> None:
@@ -108,18 +102,23 @@ class Federation:
         )
         self.config = msgspec.structs.replace(config, outgoing=outgoing)
         check_config(self.config)
+        super().__init__()
         self._store_path = None if store is None else Path(str(store).removeprefix("sqlite:"))
         self._serving = serving
+        self._delivering = delivering
         self._given = edges
         self._sink = sink
         self._parts: Parts | None = None
         self._identity: Identity | None = None
         self._app: Any = None
+        self.queue = Queue(self._open)
 
     async def __aenter__(self) -> Self:
         if self._parts is None:
             edges = self._given or await self._edges()
-            self._parts = Parts(edges.clock, edges.dns, edges.wire, edges.store, self.config)
+            parts = Parts(edges, self.config, self._hooks, lambda: self.identity, self._sent)
+            await parts.start(deliver=self._delivering)
+            self._parts = parts
         return self
 
     async def __aexit__(
@@ -130,7 +129,7 @@ class Federation:
     ) -> None:
         parts, self._parts = self._parts, None
         if parts is not None:
-            await parts.store.close()
+            await parts.stop()
 
     @asynccontextmanager
     async def lifespan(self, app: object) -> AsyncIterator[None]:
@@ -207,6 +206,88 @@ class Federation:
                 trail=recorder.trail,
             ) from None
 
+    # --- Requests ---
+
+    async def request(
+        self,
+        method: str,
+        name: str | ServerName,
+        target: str,
+        *,
+        content: JsonObject | None = None,
+        signed: bool = True,
+        answer_bytes: int | None = None,
+        seconds: float | None = None,
+        insist: bool = False,
+    ) -> Answer:
+        """Ask ``name`` for ``target`` (path and query, sent byte for byte), signed by our key.
+
+        ``answer_bytes`` and ``seconds`` bound the answer; ``insist`` asks although we hold
+        off from ``name``. The answer is a success, read whole; all else is raised.
+
+        Raises: Malformed, BackingOff, Unreachable, PeerFault, ConnectionLost, TimedOut,
+        Rejected, StoreFault, BadConfiguration; each with its trail.
+        """
+        parts = self._open()
+        return await parts.client.request(
+            self._parsed(name),
+            method,
+            target,
+            content=content,
+            signed=signed,
+            answer_bytes=answer_bytes,
+            seconds=seconds,
+            insist=insist,
+            recorder=self._recorder(parts),
+        )
+
+    async def get(self, name: str | ServerName, target: str, **options: Any) -> Answer:
+        """:meth:`request` by GET."""
+        return await self.request("GET", name, target, **options)
+
+    async def put(
+        self, name: str | ServerName, target: str, content: JsonObject | None = None, **options: Any
+    ) -> Answer:
+        """:meth:`request` by PUT; without content it carries ``{}``."""
+        return await self.request("PUT", name, target, content=content, **options)
+
+    async def post(
+        self, name: str | ServerName, target: str, content: JsonObject | None = None, **options: Any
+    ) -> Answer:
+        """:meth:`request` by POST; without content it carries ``{}``."""
+        return await self.request("POST", name, target, content=content, **options)
+
+    # --- Transactions ---
+
+    async def send(
+        self,
+        destinations: Iterable[str | ServerName],
+        *,
+        pdus: Iterable[Pdu | JsonObject] = (),
+        edus: Iterable[Edu | Passing] = (),
+    ) -> None:
+        """Queue for every destination; on disk when it returns, sent until it is taken.
+
+        Order holds per destination. A result per item comes to :meth:`on_sent`.
+
+        Raises: Malformed, NotValid (an item; then nothing is queued), QueueFull, StoreFault.
+        """
+        parts = self._open()
+        names = [self._parsed(each) for each in destinations]
+        items = [await pdu_item(each, self._hooks.room_version, parts.limits) for each in pdus]
+        now = parts.clock.now()
+        items += [edu_item(each, now=now, limits=parts.limits) for each in edus]
+        to = destinations_of(names, frozenset({self.config.server_name}))
+        if to and items:
+            await parts.sender.add(to, items)
+
+    @property
+    def gate(self) -> Gate:
+        """Who authenticates inbound requests; what a middleware needs of us."""
+        return self._open().gate
+
+    # --- Ourselves ---
+
     @property
     def identity(self) -> Identity:
         """Who we are; keys and certificate are read, or made, at the first use.
@@ -219,7 +300,8 @@ class Federation:
         return self._identity
 
     async def asgi(self, scope: Any, receive: Any, send: Any) -> None:
-        """Our keys, version and well-known file as an ASGI application to mount."""
+        """Our side as an ASGI application to mount: keys, version, well-known file, and while
+        the federation is open transactions and queries."""
         await self._published()(scope, receive, send)
 
     @asynccontextmanager
@@ -238,8 +320,19 @@ class Federation:
 
     def _published(self) -> Any:
         if self._app is None:
-            self._app = make_app(self.config, self.identity)
+            self._app = make_app(self.config, self.identity, self._exchange)
         return self._app
+
+    def _exchange(self) -> Any:
+        """What answers signed requests, while we are open."""
+        parts = self._parts
+        if parts is None:
+            return None
+        if parts.exchange is None:
+            parts.exchange = make_exchange(
+                parts.gate, parts.receiver, self._hooks, parts.book, parts.limits
+            )
+        return parts.exchange
 
     def _open(self) -> Parts:
         if self._parts is None:
@@ -272,13 +365,20 @@ class Federation:
         return Edges(
             clock=clock,
             dns=load_edge("dns")(clock, limits, servers=outgoing.servers()),
-            wire=load_edge("wire")(clock, limits, policy, ca_file=outgoing.ca_file or None),
+            wire=load_edge("wire")(
+                clock,
+                limits,
+                policy,
+                ca_file=outgoing.ca_file or None,
+                proxy=outgoing.through(),
+                client_certificate=self.config.client_pair(),
+            ),
             store=await self._opened_store(clock),
         )
 
     async def _opened_store(self, clock: Clock) -> Store:
         if self._store_path is None:
-            memory: Store = load_edge("memory")()
+            memory: Store = load_edge("memory")(clock)
             return memory
         try:
             self._store_path.parent.mkdir(parents=True, exist_ok=True)

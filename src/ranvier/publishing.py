@@ -16,7 +16,11 @@ from ranvier.limits import Limits
 from ranvier.plugs import Clock
 from ranvier.protocol.addresses import Address
 from ranvier.protocol.names import parse_server_name
+from ranvier.services.gate import Gate
+from ranvier.services.hooks import Hooks
 from ranvier.services.identity import Identity, no_leaf
+from ranvier.services.receiver import Receiver
+from ranvier.services.trust import TrustBook
 
 
 class Serving(Protocol):
@@ -46,12 +50,21 @@ def open_identity(config: Config, clock: Clock) -> Identity:
     return Identity(name, keys, clock=clock, old_keys=config.old_keys(), outer_leaf=outer_leaf)
 
 
-def make_app(config: Config, identity: Identity) -> Any:
-    """The ASGI application that publishes ``identity``."""
+def make_app(config: Config, identity: Identity, exchange: Callable[[], Any]) -> Any:
+    """The ASGI application that publishes ``identity``; ``exchange`` answers signed requests."""
     delegated = config.publish.well_known
     return load_edge("app")(
-        identity, well_known=parse_server_name(delegated) if delegated else None
+        identity,
+        well_known=parse_server_name(delegated) if delegated else None,
+        exchange=exchange,
     )
+
+
+def make_exchange(
+    gate: Gate, receiver: Receiver, hooks: Hooks, book: TrustBook, limits: Limits
+) -> Any:
+    """What answers signed requests to our own endpoints."""
+    return load_edge("exchange")(gate, receiver, hooks, book, limits)
 
 
 def make_listener(config: Config, app: Any, clock: Clock, limits: Limits) -> Serving:

@@ -36,7 +36,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "queue": CORE | {"parts"},
     "federation": CORE | {"services", "doctor", "config", "edges", "parts", "publishing", "queue"},
     "faces": CORE | {"services", "doctor", "config", "edges", "federation", "__init__"},
-    "__init__": CORE | {"federation", "config", "services"},
+    "web": CORE | {"services", "faces"},
+    "__init__": CORE | {"federation", "config", "parts", "services"},
     "__main__": {"faces"},
 }
 
@@ -68,12 +69,15 @@ THIRD_PARTY: dict[str, set[str]] = {
     "services": {"msgspec", "cryptography", "nacl"},
     "world": {"msgspec", "cryptography", "h11"},
     "store": {"msgspec", "alembic", "sqlalchemy"},
-    "net": {"msgspec", "dns", "h11", "httptools", "uvicorn", "uvloop", "cryptography"},
+    "net": {
+        "msgspec", "dns", "h11", "httptools", "uvicorn", "uvloop", "cryptography", "OpenSSL"
+    },
     "config": {"msgspec"},
     "federation": {"msgspec"},
     "parts": {"msgspec"},
     "publishing": {"msgspec"},
     "faces": {"msgspec", "cyclopts", "rich"},
+    "web": {"starlette"},
 }
 
 

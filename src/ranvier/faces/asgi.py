@@ -23,9 +23,9 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from ranvier import __version__
+from ranvier.faces.answers import Answer, send_answer
+from ranvier.faces.exchange import Exchange
 from ranvier.protocol.canonical import encode_canonical
 from ranvier.protocol.names import ServerName
 from ranvier.protocol.wellknown import build_well_known
@@ -44,22 +44,22 @@ _ERRCODES = {404: "M_UNRECOGNIZED", 405: "M_UNRECOGNIZED", 413: "M_TOO_LARGE"}
 logger = logging.getLogger("ranvier.publish")
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """A JSON answer, ready to send."""
-
-    status: int
-    body: bytes
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-
-
 class FederationApp:
     """The published side of one identity.
 
     ``well_known``: the server name to delegate to; without it the path is not known.
+    ``exchange``: answers signed requests; without it there is nothing to sign for.
     """
 
-    def __init__(self, identity: Identity, *, well_known: ServerName | None = None) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        well_known: ServerName | None = None,
+        exchange: Callable[[], Exchange | None] = lambda: None,
+    ) -> None:
         self.identity = identity
+        self._exchange = exchange
         version = encode_canonical({"server": {"name": "Ranvier", "version": __version__}})
         self._bodies: dict[str, Callable[[bytes | None], bytes | None]] = {
             **dict.fromkeys(KEYS_V1, identity.document_v1),
@@ -88,15 +88,26 @@ class FederationApp:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one ASGI scope: ``http``, ``lifespan``, or a refused ``websocket``."""
         if scope["type"] == "http":
-            await _send(self.answer(scope), scope["method"], send)
+            await send_answer(await self._answer(scope, receive), scope["method"], send)
         elif scope["type"] == "lifespan":
             await _live(receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1000})
 
-    def answer(self, scope: Any) -> Answer:
-        """The answer to a request, from its scope alone: nothing here takes a body."""
+    async def _answer(self, scope: Any, receive: Any) -> Answer:
         path = scope["path"].removeprefix(scope.get("root_path", "").rstrip("/"))
+        exchange = self._exchange()
+        methods = exchange.methods(path) if exchange is not None else None
+        if exchange is None or methods is None:
+            return self.answer(scope, path)
+        if scope["method"] != methods:
+            return self._refused(
+                405, f"this path has {methods} only", (b"allow", methods.encode("ascii"))
+            )
+        return await exchange.answer(scope, receive, path)
+
+    def answer(self, scope: Any, path: str) -> Answer:
+        """The answer to a request that takes no body, from its scope alone."""
         make = self._bodies.get(path)
         if make is None and _KEYS_V2_BY_ID.fullmatch(path):
             make = self._bodies[KEYS_V2[0]]
@@ -130,17 +141,6 @@ def _leaf(scope: Any) -> bytes | None:
         return leaf
     pem = (extensions.get("tls") or {}).get("server_cert")
     return ssl.PEM_cert_to_DER_cert(pem) if pem else None
-
-
-async def _send(answer: Answer, method: str, send: Any) -> None:
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(answer.body)).encode("ascii")),
-        *answer.headers,
-    ]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    body = b"" if method == "HEAD" else answer.body
-    await send({"type": "http.response.body", "body": body})
 
 
 async def _live(receive: Any, send: Any) -> None:

@@ -43,7 +43,6 @@ app = App(
     version_flags=["--version"],
 )
 keys = App(name="keys", help="Signing keys: other servers' and our own.")
-
 app.command(
     "ranvier.faces.commands.resolve:resolve",
     name="resolve",
@@ -64,6 +63,27 @@ app.command(
     Without --config it is localhost:8448, for this machine alone. A signing key
     and a certificate are made at the first start and kept; if the port is busy,
     the next free one is taken. Ctrl-C ends it.""",
+)
+app.command(
+    "ranvier.faces.commands.request:request",
+    name="request",
+    help="""Ask another server, signed by our key: found, authenticated, sent, answered.
+
+    Prints every step, then the answer's JSON. Without --config we are localhost:8448
+    with the key of ./dev serve and ranvier serve.
+
+    Exit code 0 if the answer is a success, 1 if not, 3 if nobody could be asked.""",
+)
+app.command(
+    "ranvier.faces.commands.queue:queue",
+    name="queue",
+    help="""What waits to be sent, why, and when it is tried next.
+
+    With --retry a destination is tried at once, and what was parked goes back in its
+    queue; with --drop what waits is forgotten. Without --config it is the queue of
+    ./dev serve and ranvier serve.
+
+    Exit code 0, or 1 if there was nothing to retry or to drop.""",
 )
 app.command(keys)
 keys.command(

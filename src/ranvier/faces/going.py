@@ -45,9 +45,12 @@ class Going:
     json: Annotated[bool, Parameter(negative="", show_default=False)] = False
     """Print the same facts as JSON."""
 
-    def federation(self, name: str) -> Federation:
-        """A federation that asks as these options say. Raises: BadConfiguration, Malformed."""
-        config = load_config(self.config) if self.config else Config()
+    def federation(self, name: str, *, data: Path | None = None) -> Federation:
+        """A federation that asks as these options say; it sends nothing that waits.
+
+        ``data``: where our files are if nothing is configured. Raises: BadConfiguration, Malformed.
+        """
+        config = load_config(self.config) if self.config else Config(data=str(data or "."))
         listed = self._peer(name, config)
         return Federation(
             config=msgspec.structs.replace(
@@ -56,6 +59,7 @@ class Going:
                 peers=(listed, *config.peers) if listed else config.peers,
             ),
             store=config.path(config.store.path) if self.config else None,
+            delivering=False,
         )
 
     def chosen_mode(self) -> Mode | None:

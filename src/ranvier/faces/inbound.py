@@ -1,0 +1,70 @@
+"""An ASGI request as the gate takes it: raw target, header values, a bounded body.
+
+Under our own listener the raw target stands in the scope. A foreign server keeps only
+the path and the query, and loses whether an empty query had its ``?``: then both
+spellings are given, and the signature says which it was (D18).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ranvier.errors import Unauthenticated
+from ranvier.limits import Limits
+from ranvier.services.gate import InboundRequest
+
+_BODILESS = frozenset({"HEAD", "DELETE", "OPTIONS"})
+
+
+async def read_request(scope: Any, receive: Any, limits: Limits) -> InboundRequest:
+    """The whole request. Raises: Unauthenticated (413, or the client has gone)."""
+    headers = scope["headers"]
+    told = (scope.get("extensions") or {}).get("ranvier") or {}
+    client = scope.get("client")
+    return InboundRequest(
+        method=scope["method"],
+        targets=raw_targets(scope),
+        authorization=tuple(
+            value.decode("latin-1") for name, value in headers if name == b"authorization"
+        ),
+        body=await read_body(receive, limits.listen_body_bytes),
+        client=client[0] if client else "",
+        client_leaf=told.get("peer_leaf"),
+    )
+
+
+def raw_targets(scope: Any) -> tuple[str, ...]:
+    """The request target as it was sent; every way in which it may have been."""
+    told = (scope.get("extensions") or {}).get("ranvier")
+    if told is not None:
+        return (told["raw_target"].decode("latin-1"),)
+    path = (scope.get("raw_path") or scope["path"].encode("utf-8")).decode("latin-1")
+    path = path.partition("?")[0]
+    query = scope["query_string"].decode("latin-1")
+    return (f"{path}?{query}",) if query else (path, f"{path}?")
+
+
+async def read_body(receive: Any, most: int) -> bytes:
+    """All of it. Raises: Unauthenticated ``body-too-large`` (413), ``body-cut``."""
+    pieces: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Unauthenticated(
+                "body-cut", "the client left before the end of its request", status=400
+            )
+        piece = message.get("body", b"")
+        size += len(piece)
+        if size > most:
+            raise Unauthenticated(
+                "body-too-large",
+                f"the body has more than {most} bytes",
+                clause="[ranvier:limits]",
+                status=413,
+                errcode="M_TOO_LARGE",
+                public="the body is too large",
+            )
+        pieces.append(piece)
+        if not message.get("more_body", False):
+            return b"".join(pieces)

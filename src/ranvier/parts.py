@@ -1,0 +1,120 @@
+"""Everything that exists while a federation is open, made once and joined here.
+
+::
+
+    resolver -> connector -> keyring ----+-> gate -> receiver      what comes in
+                         `-> pool -> client -+-> courier -> sender  what goes out
+    store.outbox -> back-offs -------------'
+
+Each part takes what it needs and nothing more; none knows the federation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from ranvier.config import Config
+from ranvier.plugs import Clock, Dns, Store, Wire
+from ranvier.services.backoff import BackOffs
+from ranvier.services.client import Client, NoBackOffs
+from ranvier.services.connector import Connector
+from ranvier.services.delivery import Courier, Delivery
+from ranvier.services.gate import Gate
+from ranvier.services.hooks import Hooks
+from ranvier.services.identity import Identity
+from ranvier.services.inspector import Inspector
+from ranvier.services.keyring import Keyring
+from ranvier.services.pool import Pool
+from ranvier.services.receiver import Receiver
+from ranvier.services.resolver import Resolver
+from ranvier.services.sender import Sender
+
+
+class Edges(msgspec.Struct, frozen=True, kw_only=True):
+    """One set of edges. ``store`` is closed by the federation that was handed it."""
+
+    clock: Clock
+    dns: Dns
+    wire: Wire
+    store: Store
+
+
+class Parts:
+    """The services of one open federation. Making them does no I/O; :meth:`start` does."""
+
+    def __init__(
+        self,
+        edges: Edges,
+        config: Config,
+        hooks: Hooks,
+        identity: Callable[[], Identity],
+        on_sent: Callable[[Delivery], Awaitable[None]],
+    ) -> None:
+        clock, dns, wire, store = edges.clock, edges.dns, edges.wire, edges.store
+        limits, book = config.outgoing.limits(), config.book()
+        self.clock, self.store, self.limits, self.book = clock, store, limits, book
+        self.resolver = Resolver(dns, wire, clock, limits)
+        self.connector = Connector(self.resolver, wire, clock, limits)
+        self.keyring = Keyring(self.connector, store, clock, limits, book)
+        self.pool = Pool(self.connector, clock, limits)
+        self.back_offs = BackOffs(store.outbox, clock, limits, self._nudge)
+        self.client = Client(
+            self.pool,
+            self.keyring,
+            identity,
+            clock=clock,
+            limits=limits,
+            back_offs=self.back_offs,
+        )
+        self.gate = Gate(
+            self.keyring,
+            frozenset({config.server_name}),
+            clock=clock,
+            limits=limits,
+            heard=self.back_offs.heard,
+        )
+        self.receiver = Receiver(
+            store.inbox, Inspector(self.keyring, hooks, limits, clock), hooks, clock, limits
+        )
+        # A lane has its own plan for the next try.
+        courier = Client(
+            self.pool, self.keyring, identity, clock=clock, limits=limits, back_offs=NoBackOffs()
+        )
+        self.sender = Sender(
+            store.outbox,
+            Courier(courier, book, clock, limits).deliver,
+            node=clock.random_bytes(8).hex(),
+            origin=config.server_name,
+            clock=clock,
+            limits=limits,
+            back_offs=self.back_offs,
+            on_sent=on_sent,
+        )
+
+        self.exchange: Any = None
+        """What answers signed requests, made when the first one comes."""
+
+    def _nudge(self) -> None:
+        self.sender.nudge()
+
+    async def start(self, *, deliver: bool) -> None:
+        """Read what was left, and begin to send it. Raises: StoreFault."""
+        if not deliver:
+            return
+        try:
+            await self.back_offs.load()
+        except BaseException:
+            await self.store.close()
+            raise
+        await self.sender.start()
+
+    async def stop(self) -> None:
+        """End everything; what is unsent stays in the store."""
+        await self.sender.stop()
+        await self.back_offs.close()
+        await self.pool.close_all()
+        await self.keyring.close()
+        await self.store.close()

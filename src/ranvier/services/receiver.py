@@ -1,0 +1,225 @@
+"""Transactions as they come in: each once, item by item, with one answer that stays.
+
+The order ``[s2s:transactions]``:
+
+1. the envelope is read; only what is no transaction at all is refused (D16);
+2. copies that arrive at once are joined, and transactions of one origin take turns,
+   so that its order holds; more than ``inbox_waiting_per_origin`` are told to wait;
+3. what was answered before gets the same answer, and nothing is done twice (TXN-09);
+4. each PDU: its room's version, its form, the filter, hash and signatures, the
+   handler. Each EDU: its form, that its users are the origin's own (D39), the filter,
+   the handler. One bad item spoils only itself;
+5. the answer and what handlers wrote through their effects go to disk in ONE commit,
+   and only then is the answer sent (D34).
+
+A signature has no time in it, so a captured transaction can be sent again after its
+id is forgotten. Therefore EDUs count only from transactions younger than ids are
+kept; PDUs have ids of their own (D35).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from ranvier.deeds import Answered, Done, Effect, Inbox, Reused
+from ranvier.errors import Malformed, NotValid, RanvierError, StoreFault, Unauthenticated
+from ranvier.limits import DAY_MS, Limits, Ms
+from ranvier.plugs import Clock
+from ranvier.protocol.names import ServerName
+from ranvier.protocol.text import shown
+from ranvier.protocol.transactions import (
+    ParsedTransaction,
+    RawItem,
+    build_answer,
+    content_digest,
+    item_digest,
+    parse_transaction,
+)
+from ranvier.services.gate import Authenticated
+from ranvier.services.hooks import Called, Effects, Hooks, TryAgain
+from ranvier.services.inflight import InFlight
+from ranvier.services.inspector import Inspector
+
+CLAUSE = "[s2s:transactions]"
+
+logger = logging.getLogger("ranvier.receive")
+
+
+class Turn:
+    """The turns of one origin: a lock, and how many hold it or wait for it."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.users = 0
+
+
+class Receiver:
+    """Receives transactions. ``counts`` says what was done with items, by reason."""
+
+    def __init__(
+        self, inbox: Inbox, inspector: Inspector, hooks: Hooks, clock: Clock, limits: Limits
+    ) -> None:
+        self._inbox = inbox
+        self._inspector = inspector
+        self._hooks = hooks
+        self._clock = clock
+        self._limits = limits
+        self._in_flight: InFlight[tuple[str, str, bytes], bytes] = InFlight()
+        self._turns: dict[str, Turn] = {}
+        self.counts: Counter[str] = Counter()
+
+    async def receive(self, request: Authenticated, txn_id: str, *, seed: bool = False) -> bytes:
+        """The answer to ``PUT /send/{txnId}``, once it is safe to give it.
+
+        Raises: Malformed (400: no transaction), Unauthenticated (429: too many wait),
+        StoreFault and TryAgain (500: come again).
+        """
+        transaction = parse_transaction(request.body, limits=self._limits, seed=seed)
+        if transaction.origin != request.origin.text:  # the authenticated one counts (TXN-12)
+            self.counts["origin-differs"] += 1
+        digest = content_digest(request.canonical or request.body)
+        answer, joined = await self._in_flight.join(
+            (request.origin.text, txn_id, digest),
+            lambda: self._in_turn(request.origin, txn_id, digest, transaction),
+        )
+        self.counts["joined"] += joined
+        return answer
+
+    async def _in_turn(
+        self, origin: ServerName, txn_id: str, digest: bytes, transaction: ParsedTransaction
+    ) -> bytes:
+        async with self._turn(origin):
+            seen = await self._inbox.seen(origin.text, txn_id, digest)
+            if isinstance(seen, Answered):
+                self.counts["repeated"] += 1
+                return seen.answer
+            done: frozenset[bytes] = frozenset()
+            if isinstance(seen, Reused):
+                self.counts["id-reused"] += 1
+                logger.warning("%s reuses the transaction id %s", origin, shown(txn_id))
+                done = seen.done
+            work = _Work(origin, txn_id, done)
+            await self._process(transaction, work)
+            return await self._inbox.finish(self._done(work, digest, transaction), work.effects)
+
+    @asynccontextmanager
+    async def _turn(self, origin: ServerName) -> AsyncIterator[None]:
+        turn = self._turns.setdefault(origin.text, Turn())
+        if turn.users > self._limits.inbox_waiting_per_origin:
+            raise Unauthenticated(
+                "transactions-waiting",
+                f"{turn.users} transactions of {origin} are in hand or wait",
+                clause=CLAUSE,
+                status=429,
+                errcode="M_LIMIT_EXCEEDED",
+                public="one transaction at a time",
+            )
+        turn.users += 1
+        try:
+            async with turn.lock:
+                yield
+        finally:
+            turn.users -= 1
+            if not turn.users:
+                self._turns.pop(origin.text, None)
+
+    def _done(self, work: _Work, digest: bytes, transaction: ParsedTransaction) -> Done:
+        now, kept = self._clock.now(), self._limits.inbox_days * DAY_MS
+        dated = min(max(now, transaction.origin_server_ts), now + kept)
+        return Done(
+            origin=work.origin.text,
+            txn_id=work.txn_id,
+            digest=digest,
+            answer=build_answer(work.results),
+            items=tuple(work.digests),
+            received=now,
+            forget_at=Ms(dated + kept),
+        )
+
+    async def _process(self, transaction: ParsedTransaction, work: _Work) -> None:
+        for place, item in enumerate(transaction.pdus):
+            if work.begin(item):
+                await self._pdu(item, place, work)
+        kept = self._limits.inbox_days * DAY_MS
+        age = self._clock.now() - transaction.origin_server_ts
+        if transaction.edus and not -kept <= age < kept:
+            self.counts["edus-too-old"] += len(transaction.edus)
+            logger.warning("%s sent EDUs dated %d ms ago: dropped", work.origin, age)
+            return
+        for place, item in enumerate(transaction.edus):
+            if work.begin(item):
+                await self._edu(item, place, work)
+
+    async def _pdu(self, item: RawItem, place: int, work: _Work) -> None:
+        inspected = await self._inspector.pdu(item, work.origin)
+        if inspected.refused is not None:
+            self._count("pdu", inspected.refused.code, work.origin, inspected.refused)
+            if inspected.event_id:
+                work.results[inspected.event_id] = inspected.refused.message
+            return
+        if inspected.pdu is None:
+            self.counts["pdu-unknown-room"] += 1
+            return
+        effects = Effects(f"{work.origin}/{work.txn_id}/pdu/{place}")
+        refused = await self._handled(self._hooks.pdu, inspected.pdu, work, effects)
+        work.results[inspected.pdu.event_id] = refused
+
+    async def _edu(self, item: RawItem, place: int, work: _Work) -> None:
+        try:
+            edu = await self._inspector.edu(item, work.origin)
+        except (Malformed, NotValid) as error:
+            self._count("edu", error.code, work.origin, error)
+            return
+        effects = Effects(f"{work.origin}/{work.txn_id}/edu/{place}")
+        await self._handled(self._hooks.for_edu(edu), edu, work, effects)
+
+    async def _handled(
+        self, called: Called | None, item: object, work: _Work, effects: Effects
+    ) -> str | None:
+        """``None`` if it was taken, else what the sender may know of the reason.
+
+        Raises: TryAgain, StoreFault.
+        """
+        if called is None:
+            self.counts["no-handler"] += 1
+            return None
+        try:
+            await called(item, work.origin, effects)
+        except (TryAgain, StoreFault):
+            raise
+        except NotValid as error:
+            self.counts[f"handler-{error.code}"] += 1
+            return error.message
+        except Exception:
+            self.counts["handler-failed"] += 1
+            logger.exception("the handler of an item of %s failed", work.origin)
+            return "the server failed at this item"
+        self.counts["handled"] += 1
+        work.effects.extend(effects.wanted)
+        return None
+
+    def _count(self, what: str, code: str, origin: ServerName, error: RanvierError) -> None:
+        self.counts[f"{what}-{code}"] += 1
+        logger.info("an item of %s is not taken: %s (%s)", origin, error, code)
+
+
+class _Work:
+    """One transaction in hand."""
+
+    def __init__(self, origin: ServerName, txn_id: str, done: frozenset[bytes]) -> None:
+        self.origin = origin
+        self.txn_id = txn_id
+        self.results: dict[str, str | None] = {}
+        self.effects: list[Effect] = []
+        self.digests: list[bytes] = []
+        self._already = done
+
+    def begin(self, item: RawItem) -> bool:
+        """Note the item; whether it is still to be done under this id."""
+        digest = item_digest(item.raw)
+        self.digests.append(digest)
+        return digest not in self._already
