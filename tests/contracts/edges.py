@@ -54,6 +54,10 @@ class Stand(Protocol):
     def received(self) -> bytes:
         """Every application byte."""
 
+    @property
+    def presented(self) -> list[bytes]:
+        """The client certificate (DER) of each handshake, empty where there was none."""
+
     def change(
         self, credential: Credential | None = None, *, fault: Fault | None = None
     ) -> None: ...
@@ -68,7 +72,12 @@ class Edge(Protocol):
     authority: Authority
     clock: Clock
 
-    def wire(self, policy: AddressPolicy | None = None, limits: Limits = PATIENT) -> Wire: ...
+    def wire(
+        self,
+        policy: AddressPolicy | None = None,
+        limits: Limits = PATIENT,
+        client: Credential | None = None,
+    ) -> Wire: ...
 
     def stand(
         self,
@@ -78,6 +87,7 @@ class Edge(Protocol):
         fault: Fault | None = None,
         sni: Mapping[str, Credential] | None = None,
         keeps_alive: bool = True,
+        asks_client: bool = False,
     ) -> Stand: ...
 
 
@@ -103,6 +113,11 @@ class WorldStand(msgspec.Struct):
         requests = self.world.wire.requests
         return b"".join(each.raw for each in requests if each.address == self.host.address)
 
+    @property
+    def presented(self) -> list[bytes]:
+        attempts = self.world.wire.attempts
+        return [each.presented for each in attempts if each.address == self.host.address]
+
     def change(self, credential: Credential | None = None, *, fault: Fault | None = None) -> None:
         if credential is not None:
             self.host.certificates = {None: credential.certificates}
@@ -121,8 +136,14 @@ class WorldEdge:
         self.clock: Clock = self.world.clock
         self._ports = iter(range(1024, 65536))
 
-    def wire(self, policy: AddressPolicy | None = None, limits: Limits = PATIENT) -> Wire:
+    def wire(
+        self,
+        policy: AddressPolicy | None = None,
+        limits: Limits = PATIENT,
+        client: Credential | None = None,
+    ) -> Wire:
         self.world.wire.policy = policy or AddressPolicy(allow_private=True)
+        self.world.wire.client_certificate = client
         return self.world.wire
 
     def stand(
@@ -133,6 +154,7 @@ class WorldEdge:
         fault: Fault | None = None,
         sni: Mapping[str, Credential] | None = None,
         keeps_alive: bool = True,
+        asks_client: bool = False,
     ) -> WorldStand:
         async def handler(request: HttpRequest) -> HttpResponse | Fault:
             return serves(request.target)
@@ -145,7 +167,7 @@ class WorldEdge:
             serves=handler,
             fault=fault,
         )
-        host.keeps_alive = keeps_alive
+        host.keeps_alive, host.asks_client = keeps_alive, asks_client
         return WorldStand(host, self.world)
 
 
@@ -177,6 +199,11 @@ class NetStand:
     def received(self) -> bytes:
         return self._listener.application_bytes
 
+    @property
+    def presented(self) -> list[bytes]:
+        self._listener.settle()
+        return [each.presented for each in self._listener.connections]
+
     def change(self, credential: Credential | None = None, *, fault: Fault | None = None) -> None:
         if credential is not None:
             self._listener.identity = LaxIdentity(credential.chain, credential.key)
@@ -196,9 +223,15 @@ class NetEdge:
         self._ca_file = scratch / "ca.pem"
         self._ca_file.write_bytes(self.authority.root_pem)
 
-    def wire(self, policy: AddressPolicy | None = None, limits: Limits = PATIENT) -> Wire:
+    def wire(
+        self,
+        policy: AddressPolicy | None = None,
+        limits: Limits = PATIENT,
+        client: Credential | None = None,
+    ) -> Wire:
         policy = policy or AddressPolicy(allow_private=True)
-        return NetWire(self.clock, limits, policy, str(self._ca_file))
+        files = LaxIdentity(client.chain, client.key).files if client else None
+        return NetWire(self.clock, limits, policy, str(self._ca_file), client_certificate=files)
 
     def stand(
         self,
@@ -208,6 +241,7 @@ class NetEdge:
         fault: Fault | None = None,
         sni: Mapping[str, Credential] | None = None,
         keeps_alive: bool = True,
+        asks_client: bool = False,
     ) -> NetStand:
         identity = LaxIdentity(credential.chain, credential.key) if credential else None
         stand: NetStand
@@ -221,11 +255,19 @@ class NetEdge:
                 if not _answer(peer, stand.fault or serves(seen.target)) or not keeps_alive:
                     return
 
+        def tweak(context: ssl.SSLContext) -> None:
+            _by_sni(context, sni or {}, fault)
+            if asks_client:
+                context.load_verify_locations(cafile=self._ca_file)
+                context.verify_mode = ssl.CERT_OPTIONAL
+            if fault is Fault.REFUSES_CLIENT:
+                context.verify_mode = ssl.CERT_REQUIRED
+
         listener = TlsListener(
             identity,
             handle,
             before=lambda sock, stopping: _before(sock, stopping, stand.fault),
-            tweak=lambda context: _by_sni(context, sni or {}, fault),
+            tweak=tweak,
         )
         stand = NetStand(self._stack.enter_context(listener))
         stand.fault = fault

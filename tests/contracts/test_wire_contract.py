@@ -306,6 +306,61 @@ async def test_dialling_can_be_cancelled(edge: Edge) -> None:
         await task
 
 
+# Our own certificate
+
+
+@pytest.mark.req("SEED-20")
+@pytest.mark.parametrize(
+    ("ours", "present", "asks", "shown"),
+    [
+        (True, True, True, True),
+        (True, False, True, False),  # nobody said that this name shall see it
+        (True, True, False, False),  # nobody asks
+        (False, True, True, False),  # there is none
+    ],
+)
+async def test_our_certificate_is_shown_if_both_sides_want_it(
+    edge: Edge, ours: bool, present: bool, asks: bool, shown: bool
+) -> None:
+    credential, client = (
+        edge.authority.issue("a.test"),
+        edge.authority.issue("us.test", flaw=Flaw.CLIENT_ONLY),
+    )
+    stand = edge.stand(credential, asks_client=asks)
+    wire = edge.wire(client=client if ours else None)
+    for trust in (WebPki(), pinned(credential)):
+        link = await wire.dial(stand.address, NAME, trust, present=present)
+        assert link.facts.offered is (ours and present)
+        assert (await link.exchange(GET, LIMITS)).status == 200
+        await link.close()
+    assert stand.presented == [client.leaf if shown else b""] * 2
+
+
+@pytest.mark.req("SEED-14", "SEED-20")
+async def test_a_first_contact_and_a_look_never_see_our_certificate(edge: Edge) -> None:
+    stand = edge.stand(edge.authority.issue("a.test"), asks_client=True)
+    wire = edge.wire(client=edge.authority.issue("us.test", flaw=Flaw.CLIENT_ONLY))
+    link = await wire.dial(stand.address, NAME, FirstContact(), present=True)
+    assert not link.facts.offered
+    await link.close()
+    await wire.look(stand.address, NAME)
+    assert stand.presented == [b"", b""]
+
+
+@pytest.mark.parametrize("present", [True, False])
+async def test_a_refusal_of_our_certificate_shows_when_reading(edge: Edge, present: bool) -> None:
+    stand = edge.stand(edge.authority.issue("a.test"), fault=Fault.REFUSES_CLIENT)
+    wire = edge.wire(client=edge.authority.issue("us.test", flaw=Flaw.CLIENT_ONLY))
+    for pause in (0.0, 0.1):
+        link = await wire.dial(stand.address, NAME, WebPki(), present=present)
+        await edge.clock.sleep(pause)
+        with pytest.raises(ConnectionLost) as raised:
+            await link.exchange(GET, LIMITS)
+        assert raised.value.code == "client-certificate-refused"
+        assert not link.reusable
+        await link.close()
+
+
 # Exchanging
 
 

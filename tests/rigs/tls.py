@@ -53,6 +53,8 @@ class Peer:
     """``done``, or how it failed."""
     version: str = ""
     cipher: str = ""
+    presented: bytes = b""
+    """The client certificate (DER), if the listener asked and got one."""
     received: bytearray = field(default_factory=bytearray)
     """Every application byte."""
     requests: list[Seen] = field(default_factory=list)
@@ -312,6 +314,7 @@ class TlsListener:
                 return
             peer.handshake, peer.version = "done", tls.version() or ""
             peer.cipher = (tls.cipher() or ("",))[0]
+            peer.presented = tls.getpeercert(binary_form=True) or b""
             self._handle(peer)
             self._drain(tls, peer)
 

@@ -3,7 +3,8 @@
 Order within :meth:`NetWire.dial`, none of which can be left out:
 
 1. the address policy, on the address that the socket is given (``[ranvier:address-policy]``);
-2. TCP; 3. the handshake, in which OpenSSL judges chain, dates and name (WebPki);
+2. TCP, through the proxy if there is one;
+3. the handshake, in which OpenSSL judges chain, dates and name (WebPki);
 4. or the comparison of the leaf with the accepted ones (Pinned);
 5. only then is there a :class:`~ranvier.plugs.Link`, so nothing can be sent earlier.
 
@@ -27,11 +28,14 @@ from ranvier.limits import Limits
 from ranvier.net.contexts import Contexts
 from ranvier.net.http import HttpLink
 from ranvier.net.judge import certificate_fault, handshake_fault
+from ranvier.net.proxy import connect_through
 from ranvier.net.stream import TlsStream, connect
 from ranvier.plugs import Clock, LinkFacts
 from ranvier.protocol.addresses import Address, AddressPolicy
 from ranvier.protocol.certificates import Certificates
 from ranvier.protocol.names import TlsName
+from ranvier.protocol.proxy import CLAUSE as PROXY
+from ranvier.protocol.proxy import Proxy
 from ranvier.protocol.text import shown
 from ranvier.protocol.trust import FirstContact, Trust, insist_leaf
 
@@ -47,7 +51,8 @@ class NetWire:
 
     ``ca_file`` (PEM) replaces the system's authorities; ``client_certificate`` are the
     PEM files of the certificate that we may present, leaf first, and of its key. They
-    are read when they are first needed; :meth:`prepare` reads them at once.
+    are read when they are first needed; :meth:`prepare` reads them at once. With a
+    ``proxy`` every connection goes through it.
     """
 
     def __init__(
@@ -58,10 +63,12 @@ class NetWire:
         ca_file: str | None = None,
         *,
         client_certificate: tuple[str, str] | None = None,
+        proxy: Proxy | None = None,
     ) -> None:
         self._clock = clock
         self._limits = limits
         self._policy = policy
+        self._proxy = proxy
         self._contexts = Contexts(ca_file or None, client_certificate)
 
     def prepare(self) -> None:
@@ -119,7 +126,7 @@ class NetWire:
         self, to: Address, name: TlsName, context: ssl.SSLContext, progress: _Progress
     ) -> tuple[TlsStream, LinkFacts]:
         began = self._clock.tick()
-        sock = await connect(to)
+        sock = await self._connect(to)
         connected, progress.connected = self._clock.tick(), True
         stream = _tls_over(sock, context, name)
         try:
@@ -140,7 +147,13 @@ class NetWire:
             cipher=stream.cipher,
             tcp_seconds=connected - began,
             tls_seconds=self._clock.tick() - connected,
+            via=str(self._proxy or ""),
         )
+
+    async def _connect(self, to: Address) -> socket.socket:
+        if self._proxy is None:
+            return await connect(to)
+        return await connect_through(self._proxy, to, self._limits.proxy_head_bytes)
 
     @asynccontextmanager
     async def _in_time(self, to: Address, seconds: float) -> AsyncIterator[_Progress]:
@@ -152,6 +165,9 @@ class NetWire:
             if progress.connected:
                 message = f"{to} did not finish the handshake in time ({seconds:g} s)"
                 raise TimedOut("tls-timeout", message) from error
+            if self._proxy is not None:
+                message = f"the proxy {self._proxy} made no connection to {to} in {seconds:g} s"
+                raise TimedOut("proxy-timeout", message, clause=PROXY) from error
             message = f"{to} did not accept the connection in time ({seconds:g} s)"
             raise TimedOut("connect-timeout", message) from error
 

@@ -25,6 +25,9 @@ _AT_ONCE = 8192
 
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
+_SAYS_WHY = frozenset({"client-certificate-refused"})
+"""How a stream ends for a reason that is not that it ended too early."""
+
 
 class ByteStream(Protocol):
     """What a link needs of a connection."""
@@ -117,6 +120,8 @@ class HttpLink:
         try:
             return await self._stream.receive()
         except ConnectionLost as error:
+            if error.code in _SAYS_WHY:
+                raise
             raise reading.cut(error.message) from error
 
     async def close(self) -> None:

@@ -26,6 +26,20 @@ PIECE = 65_536
 _TICKETS = 8
 _EMPTY_BYTES = 4 * PIECE
 
+# How a peer says in TLS 1.3, after the handshake, that it does not like our certificate.
+_REFUSALS = frozenset(
+    {
+        "TLSV13_ALERT_CERTIFICATE_REQUIRED",
+        "TLSV1_ALERT_UNKNOWN_CA",
+        "TLSV1_ALERT_ACCESS_DENIED",
+        "SSLV3_ALERT_BAD_CERTIFICATE",
+        "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE",
+        "SSLV3_ALERT_CERTIFICATE_REVOKED",
+        "SSLV3_ALERT_CERTIFICATE_EXPIRED",
+        "SSLV3_ALERT_CERTIFICATE_UNKNOWN",
+    }
+)
+
 _UNREACHABLE = frozenset(
     {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EADDRNOTAVAIL}
 )
@@ -81,6 +95,7 @@ class TlsStream:
         self._tls = context.wrap_bio(self._in, self._out, server_hostname=server_name)
         self._flushing = asyncio.Lock()
         self._spoilt = False
+        self._refused = ""
 
     @property
     def version(self) -> str:
@@ -148,8 +163,11 @@ class TlsStream:
         """The next piece; empty at the end that TLS marks as such.
 
         Raises: ConnectionLost; ``connection-cut`` if TCP ended without TLS's end mark,
-        so that an answer without a length may have lost its end on the way.
+        so that an answer without a length may have lost its end on the way;
+        ``client-certificate-refused`` if that is why, which in TLS 1.3 shows only here (D24).
         """
+        if self._refused:
+            raise _certificate_refused(self._refused)
         empty = 0
         while empty <= _EMPTY_BYTES:
             try:
@@ -157,6 +175,8 @@ class TlsStream:
             except ssl.SSLWantReadError:
                 pass
             except (OSError, ValueError) as error:
+                if _refusal(error):
+                    raise _certificate_refused(_refusal(error)) from error
                 if _cut_short(error):
                     message = "it ended without TLS's end mark"
                     raise ConnectionLost("connection-cut", message) from error
@@ -199,8 +219,9 @@ class TlsStream:
                     self._in.write(data)
         except BlockingIOError:
             return True
-        except (OSError, ValueError):
-            return False
+        except (OSError, ValueError) as error:
+            self._refused = _refusal(error)  # whoever reads next shall hear why
+            return bool(self._refused)
         return False
 
     def abandon(self) -> None:
@@ -235,3 +256,19 @@ def _cut_short(error: OSError | ValueError) -> bool:
     """Whether TCP ended and TLS had not; early Python 3.11 has no class of its own for it."""
     reason = getattr(error, "reason", "")
     return isinstance(error, ssl.SSLEOFError) or reason == "UNEXPECTED_EOF_WHILE_READING"
+
+
+def _refusal(error: OSError | ValueError) -> str:
+    """OpenSSL's word for it, if the peer refused our certificate."""
+    reason = getattr(error, "reason", "") or ""
+    return reason if reason in _REFUSALS else ""
+
+
+def _certificate_refused(reason: str) -> ConnectionLost:
+    message = (
+        f"it refused our client certificate, or wanted one ({reason});"
+        " if the request was sent, what became of it is unknown"
+    )
+    return ConnectionLost(
+        "client-certificate-refused", message, clause="[ranvier:client-certificates]"
+    )

@@ -7,7 +7,7 @@ Servers from before that rule say 400, or 404 without an ``errcode``.
 
 from __future__ import annotations
 
-import msgspec
+from enum import StrEnum
 
 from ranvier.errors import Malformed, PeerFault, Rejected
 from ranvier.limits import Limits
@@ -18,52 +18,69 @@ from ranvier.protocol.text import shown
 CLAUSE = "[s2s:unsupported-endpoints]"
 
 
-class Refusal(msgspec.Struct, frozen=True):
-    """What an answer that is no success means; ``errcode`` is Matrix's, if there was one."""
+class Meaning(StrEnum):
+    """What an answer means that is no success."""
 
-    code: str
-    message: str
-    errcode: str
+    UNSUPPORTED = "unsupported"
+    NOT_FOUND = "not-found"
+    REDIRECT = "redirect"
+    STATUS = "status"
+
+
+_CODES = {
+    Meaning.UNSUPPORTED: "answer-unsupported",
+    Meaning.NOT_FOUND: "answer-not-found",
+    Meaning.REDIRECT: "answer-redirect",
+    Meaning.STATUS: "answer-status",
+}
+_WORDS = {
+    Meaning.UNSUPPORTED: ": it has no such endpoint",
+    Meaning.NOT_FOUND: ": it has no such thing",
+    Meaning.REDIRECT: ": redirects are not followed",
+    Meaning.STATUS: ", which is no success",
+}
 
 
 def insist_on_200(response: HttpResponse, host: str, path: str, limits: Limits) -> None:
-    """Raises: PeerFault, ``answer-unsupported``, ``answer-not-found`` or ``answer-status``."""
+    """Raises: PeerFault, ``answer-unsupported``, ``answer-not-found``, ``answer-redirect`` or
+    ``answer-status``."""
     if response.status != 200:
-        refusal = refusal_of(response, host, path, limits)
-        raise PeerFault(refusal.code, refusal.message, clause=CLAUSE)
+        meaning, message, _ = refusal_of(response, host, path, limits)
+        raise PeerFault(_CODES[meaning], message, clause=CLAUSE)
 
 
 def insist_on_success(response: HttpResponse, host: str, path: str, limits: Limits) -> None:
-    """Raises: Rejected with the same codes, or ``answer-redirect``: none is followed (API-09)."""
-    if 200 <= response.status < 300:
-        return
-    refusal = refusal_of(response, host, path, limits)
-    code, message = refusal.code, refusal.message
-    if 300 <= response.status < 400:
-        code, message = "answer-redirect", f"{message}: redirects are not followed"
-    raise Rejected(
-        code,
-        message,
-        clause=CLAUSE,
-        status=response.status,
-        errcode=refusal.errcode,
-        body=response.body,
-        headers=response.headers,
-    )
+    """Raises: Rejected, with the same codes."""
+    if not 200 <= response.status < 300:
+        meaning, message, errcode = refusal_of(response, host, path, limits)
+        raise Rejected(
+            _CODES[meaning],
+            message,
+            clause=CLAUSE,
+            status=response.status,
+            errcode=errcode,
+            body=response.body,
+            headers=response.headers,
+        )
 
 
-def refusal_of(response: HttpResponse, host: str, path: str, limits: Limits) -> Refusal:
-    """What it means that ``response`` is no success."""
+def refusal_of(
+    response: HttpResponse, host: str, path: str, limits: Limits
+) -> tuple[Meaning, str, str]:
+    """What it means that ``response`` is no success, in words, and Matrix's error code."""
     errcode = _errcode(response, limits)
-    said = f"{host} answered {response.status} for {path}"
-    if errcode:
-        said += f" with {shown(errcode)}"
-    unrecognized = response.status in (400, 404, 405) and errcode == "M_UNRECOGNIZED"
-    if unrecognized or (response.status == 404 and not errcode):
-        return Refusal("answer-unsupported", f"{said}: it has no such endpoint", errcode)
-    if response.status == 404:
-        return Refusal("answer-not-found", f"{said}: it has no such thing", errcode)
-    return Refusal("answer-status", f"{said}, not 200", errcode)
+    meaning = _meaning(response.status, errcode)
+    said = f" with {shown(errcode)}" if errcode else ""
+    message = f"{host} answered {response.status} for {path}{said}{_WORDS[meaning]}"
+    return meaning, message, errcode
+
+
+def _meaning(status: int, errcode: str) -> Meaning:
+    if errcode == "M_UNRECOGNIZED" and status in (400, 404, 405):
+        return Meaning.UNSUPPORTED
+    if status == 404:
+        return Meaning.NOT_FOUND if errcode else Meaning.UNSUPPORTED
+    return Meaning.REDIRECT if 300 <= status < 400 else Meaning.STATUS
 
 
 def _errcode(response: HttpResponse, limits: Limits) -> str:

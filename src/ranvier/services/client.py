@@ -122,6 +122,7 @@ class _Call(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
     limits: ExchangeLimits
     repeatable: bool
+    fresh: bool
     recorder: Recorder
 
 
@@ -165,6 +166,7 @@ class Client:
         seconds: float | None = None,
         insist: bool = False,
         repeatable: bool | None = None,
+        fresh: bool = False,
         recorder: Recorder | None = None,
     ) -> Answer:
         """Send one request and return its answer, if that is a success.
@@ -175,7 +177,7 @@ class Client:
         wait for one of ``requests_per_destination`` places included. ``insist`` passes
         the back-off by. ``repeatable`` says that the request may go out a second time if
         a connection that was open already turns out to be dead; by default, if the
-        method is idempotent.
+        method is idempotent. ``fresh`` finds the server anew, passing the caches by.
 
         Raises: Malformed (the call), BackingOff, Unreachable, PeerFault (its keys, if it
         is to be judged by them), ConnectionLost, TimedOut, Rejected, StoreFault,
@@ -191,6 +193,7 @@ class Client:
                 headers=(),
                 limits=self._exchange(answer_bytes, seconds),
                 repeatable=method in _REPEATABLE if repeatable is None else repeatable,
+                fresh=fresh,
                 recorder=recorder,
             )
             if not insist:
@@ -210,7 +213,7 @@ class Client:
         body = given if isinstance(given, bytes) else encode_canonical(given)
         if body[:1] != b"{":
             message = f"the content of a request is a JSON object, not {shown(body)}"
-            raise Malformed("request-content-not-object", message, clause="[s2s:api-standards]")
+            raise Malformed("content-not-object", message, clause="[s2s:api-standards]")
         if len(body) > self._limits.request_bytes:
             message = f"the content has {len(body)} bytes, over {self._limits.request_bytes}"
             raise Malformed("request-too-large", message, clause="[ranvier:limits]")
@@ -294,6 +297,7 @@ class Client:
                 present=rule.present,
                 recorder=recorder,
                 again=again,
+                fresh=call.fresh,
             )
             stage.text = "it was sent, and what became of it is unknown"
             try:

@@ -89,8 +89,11 @@ class Pool:
         present: bool = False,
         recorder: Recorder,
         again: bool = True,
+        fresh: bool = False,
     ) -> Borrowed:
         """A connection that ``trust`` accepts, open already or new; without ``again``, new.
+
+        ``fresh`` passes the resolver's caches by.
 
         Raises: Unreachable, with its trail.
         """
@@ -112,6 +115,7 @@ class Pool:
                 mode=mode,
                 recorder=recorder,
                 present=present,
+                fresh=fresh,
                 idle=idle if again else none_idle,
             )
             lent = next((each for each in taken if each.link is connection.link), None)
