@@ -145,13 +145,14 @@ def _spliced(members: Mapping[str, msgspec.Raw]) -> bytes:
 def _insist_on_one_of_each(text: str) -> None:
     """Only the envelope's own members: inside of items, the room version rules (D16)."""
     try:
-        [(key, times)] = Counter(key for key, _ in _pairs.decode(text)).most_common(1)
+        keys = Counter(key for key, _ in _pairs.decode(text))
     except RecursionError:
         raise _too_deep() from None
-    if times > 1:
+    twice = next((key for key, times in keys.items() if times > 1), None)
+    if twice is not None:
         raise Malformed(
             "transaction-duplicate-key",
-            f"the transaction has {shown(key)} twice",
+            f"the transaction has {shown(twice)} twice",
             clause=_STRICTNESS,
         )
 
