@@ -148,7 +148,7 @@ def test_a_bad_item_spoils_only_itself(item: bytes, code: str) -> None:
 
 
 def test_many_members_of_the_envelope_cost_no_more_than_their_bytes() -> None:
-    many = b",".join(b' "%d":0' % each for each in range(200_000))
+    many = b",".join(b' "%d":0' % each for each in range(50_000))
     assert parsed(b"{" + many + b"," + HEAD + b',"pdus":[]}').origin == "a.example"
 
 

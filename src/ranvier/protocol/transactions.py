@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from hashlib import sha256
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import quote, unquote_to_bytes
 
 import msgspec
@@ -31,6 +31,7 @@ from ranvier.limits import Limits, Ms
 from ranvier.protocol.canonical import (
     GREATEST_INTEGER,
     JsonObject,
+    JsonValue,
     encode_canonical,
     parse_json_lenient,
 )
@@ -98,15 +99,14 @@ def parse_transaction(body: bytes, *, limits: Limits, seed: bool = False) -> Par
     """
     members = _envelope(body, limits)
     time_names = ("origin_server_ts", "ts") if seed else ("origin_server_ts",)
-    pdus = _cut(_member(members, "pdus"), "pdus", limits.transaction_pdus)
-    edus = _cut(members.get("edus", _NONE), "edus", limits.transaction_edus)
+    depth = limits.json_depth - _AROUND_ITEM
     txn_id = members.get("transaction_id", _EMPTY) if seed else _EMPTY
     previous = members.get("previous_ids", members.get("prev_ids", _NONE)) if seed else _NONE
     return ParsedTransaction(
         origin=_decoded(_text, _member(members, "origin"), "origin", "text"),
         origin_server_ts=_instant(members, *time_names),
-        pdus=tuple(_item(each, limits) for each in pdus),
-        edus=tuple(_item(each, limits) for each in edus),
+        pdus=_items(_member(members, "pdus"), "pdus", limits.transaction_pdus, depth),
+        edus=_items(members.get("edus", _NONE), "edus", limits.transaction_edus, depth),
         txn_id_in_body=_decoded(_text, txn_id, "transaction_id", "text"),
         previous_ids=_decoded(_texts, previous, "previous_ids", "an array of texts"),
     )
@@ -187,8 +187,8 @@ def _instant(members: Mapping[str, msgspec.Raw], *names: str) -> Ms:
     return Ms(number)
 
 
-def _cut(raw: msgspec.Raw, name: str, most: int) -> list[msgspec.Raw]:
-    """The items' slices. Too many are refused as a whole (TXN-03)."""
+def _items(raw: msgspec.Raw, name: str, most: int, max_depth: int) -> tuple[RawItem, ...]:
+    """Each item's slice with its value. Too many are refused as a whole (TXN-03)."""
     slices = _decoded(_slices, raw, name, "an array")
     if len(slices) > most:
         raise Malformed(
@@ -196,23 +196,30 @@ def _cut(raw: msgspec.Raw, name: str, most: int) -> list[msgspec.Raw]:
             f"a transaction with {len(slices)} {name}; at most {most}",
             clause=CLAUSE,
         )
-    return slices
-
-
-def _item(slice_: msgspec.Raw, limits: Limits) -> RawItem:
-    raw = bytes(slice_)
+    if not slices:
+        return ()
     try:
-        value = parse_json_lenient(
-            raw, max_bytes=len(raw), max_depth=limits.json_depth - _AROUND_ITEM
-        )
+        values = parse_json_lenient(bytes(raw), max_bytes=len(raw), max_depth=max_depth + 1)
+    except Malformed:  # One of them has no reading: each alone.
+        return tuple(_read(bytes(each), max_depth) for each in slices)
+    return tuple(_item(bytes(each), value) for each, value in zip(slices, values, strict=True))
+
+
+def _read(raw: bytes, max_depth: int) -> RawItem:
+    try:
+        value = parse_json_lenient(raw, max_bytes=len(raw), max_depth=max_depth)
     except Malformed as error:
         if error.code == "json-too-deep":
             raise _too_deep() from None
         return RawItem(raw=raw, value=None, code=error.code, problem=error.message)
-    if not isinstance(value, dict):
-        what = f"a JSON object was expected, not a {type(value).__name__}"
-        return RawItem(raw=raw, value=None, code="transaction-item-not-object", problem=what)
-    return RawItem(raw=raw, value=value)
+    return _item(raw, value)
+
+
+def _item(raw: bytes, value: JsonValue) -> RawItem:
+    if isinstance(value, dict):
+        return RawItem(raw=raw, value=value)
+    what = f"a JSON object was expected, not a {type(value).__name__}"
+    return RawItem(raw=raw, value=None, code="transaction-item-not-object", problem=what)
 
 
 def _too_deep() -> Malformed:
@@ -374,7 +381,7 @@ def parse_answer(
     return Results(items=items, foreign=len(said.keys() - items.keys()))
 
 
-def _result(entry: Any) -> ItemResult:
+def _result(entry: JsonValue) -> ItemResult:
     """No ``error`` is handled (TXN-06). An entry of no known form says nothing."""
     if not isinstance(entry, dict):
         return ItemResult(ItemVerdict.NOT_MENTIONED)
