@@ -432,14 +432,13 @@ def back_off(lane: LaneRow) -> BackOff:
 
 def full(lane: LaneRow, count: int, size: int, limits: Limits) -> QueueFull | None:
     """Whether so much more is too much for this lane. What is parked counts too."""
-    items = lane.waiting + lane.parked + count
-    if items <= limits.outbox_lane_items and lane.waiting_bytes + size <= limits.outbox_lane_bytes:
+    items, bytes_ = lane.waiting + lane.parked + count, lane.waiting_bytes + size
+    if items <= limits.outbox_lane_items and bytes_ <= limits.outbox_lane_bytes:
         return None
     return QueueFull(
         "queue-full-destination",
-        f"{lane.waiting + lane.parked} items of {lane.waiting_bytes} bytes are kept for "
-        f"{lane.destination}; {limits.outbox_lane_items} of {limits.outbox_lane_bytes} bytes "
-        "are the most; nothing was added",
+        f"for {lane.destination} {items} items of {bytes_} bytes would be kept, and at most "
+        f"{limits.outbox_lane_items} of {limits.outbox_lane_bytes} may be; nothing was added",
     )
 
 

@@ -4,41 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 
 import pytest
 
 from ranvier.errors import StoreFault
 from ranvier.limits import Limits, Ms
-from ranvier.net.clock import SystemClock
 from ranvier.plugs import Store, StoredDocument
-from ranvier.store.sqlite import SqliteStore
-from ranvier.world import MemoryStore
+from tests.contracts.stores import STORES
 
 KEY_A = ("ed25519:a", b"A" * 32)
 KEY_B = ("ed25519:b", b"B" * 32)
 OTHER_BYTES = ("ed25519:a", b"X" * 32)
-
-
-async def memory(directory: Path) -> Store:
-    return MemoryStore()
-
-
-_NEW_FILE: list[bytes] = []
-
-
-async def sqlite(directory: Path) -> Store:
-    """A new file; the first one made is copied, for making one takes half a second."""
-    path = directory / "store.db"
-    if not _NEW_FILE:
-        await (await SqliteStore.open(path, SystemClock())).close()
-        _NEW_FILE.append(path.read_bytes())
-    path.write_bytes(_NEW_FILE[0])
-    return await SqliteStore.open(path, SystemClock())
-
-
-STORES: dict[str, Callable[[Path], Awaitable[Store]]] = {"world": memory, "sqlite": sqlite}
 
 
 @pytest.fixture(params=STORES)

@@ -70,6 +70,14 @@ def written(path: Path, *statements: str) -> None:
     db.close()
 
 
+def asked(path: Path, statement: str) -> list[int]:
+    """The first row of an answer."""
+    db = sqlite3.connect(path)
+    row = db.execute(statement).fetchone()
+    db.close()
+    return list(row)
+
+
 # -- what lasts ----------------------------------------------------------------
 
 
@@ -258,7 +266,8 @@ async def test_damage_is_told_and_nothing_is_written_over_it(path: Path) -> None
     await store.keys.save([document(at, f"{at}.test", bytes(3000)) for at in range(50)])
     await store.close()
     content = bytearray(path.read_bytes())
-    content[8192:] = b"\xa5" * (len(content) - 8192)
+    (page,) = asked(path, "SELECT rootpage FROM sqlite_schema WHERE name = 'document'")
+    content[(page - 1) * 4096 : page * 4096] = b"\xa5" * 4096
     path.write_bytes(content)
     store = await opening(path)
     with pytest.raises(StoreFault) as caught:

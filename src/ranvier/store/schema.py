@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ranvier.errors import StoreFault
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 """Oldest first; a test holds this to the files in ``migrations/versions``."""
 
 NEWEST = REVISIONS[-1]

@@ -114,8 +114,9 @@ class MemoryOutbox:
     async def back_offs(self, *, most: int = 1000) -> Mapping[str, BackOff]:
         """Who is being held off from. Raises: StoreFault."""
         self._check()
-        held = (each for each in self._table.lanes.values() if each.held_until)
-        return {lane.destination: lanes.back_off(lane) for lane in islice(held, most)}
+        held = [each for each in self._table.lanes.values() if each.held_until]
+        held.sort(key=lambda lane: (-lane.held_until, lane.destination))
+        return {lane.destination: lanes.back_off(lane) for lane in held[:most]}
 
     async def lanes(
         self, destination: str | None = None, *, most: int = 1000
