@@ -18,6 +18,7 @@ inside quotes, do not unescape, or want lower-case names.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -44,8 +45,9 @@ _BEFORE = re.compile(r" ++[ \t,]*+|[ \t]*+\Z", re.ASCII)
 _PARAMETER = re.compile(
     rf"([{_TCHAR}]++)[ \t]*+=[ \t]*+"
     rf'(?:"((?:[\t !#-\[\]-~]++|\\[\t -~])*+)"|([{_TCHAR}:/=\[\]]++))'
-    r"[ \t]*+(?:,[ \t,]*+|\Z)",
-    re.ASCII,
+    r"[ \t]*+(?:,[ \t,]*+|\Z)"
+    r"|(.+)",  # The rest, if it is none.
+    re.ASCII | re.DOTALL,
 )
 _PAIR = re.compile(r"\\(.)", re.DOTALL)
 # What every reader takes between quotes: visible, and never a quote, backslash or comma.
@@ -95,26 +97,28 @@ def parse_authorization(value: str, *, max_bytes: int = _LONGEST) -> XMatrix | N
 
 def _parameters(text: str, at: int) -> dict[str, str]:
     """Every parameter after the scheme, unescaped, by its name in lower case."""
-    found: dict[str, str] = {}
-    matched = _BEFORE.match(text, at)
-    while matched is not None and (at := matched.end()) < len(text):
-        matched = _PARAMETER.match(text, at)
-        if matched is None:
-            break
-        name, quoted, bare = matched.groups()
-        name = name.lower()
-        if name in found:
-            raise Malformed(
-                "xmatrix-duplicate", f"the parameter {shown(name)} stands twice", clause=_GRAMMAR
-            )
-        found[name] = bare or (_PAIR.sub(r"\1", quoted) if "\\" in quoted else quoted)
-    if matched is None:
+    before = _BEFORE.match(text, at)
+    if before is None:
+        raise _no_parameter(text[at:])
+    parts = _PARAMETER.findall(text, before.end())
+    if parts and parts[-1][3]:
+        raise _no_parameter(parts[-1][3])
+    found = {
+        name.lower(): bare or (_PAIR.sub(r"\1", quoted) if "\\" in quoted else quoted)
+        for name, quoted, bare, _ in parts
+    }
+    if len(found) != len(parts):
+        [(twice, _)] = Counter(part[0].lower() for part in parts).most_common(1)
         raise Malformed(
-            "xmatrix-syntax",
-            f"no name=value at character {at}: {shown(text[at : at + 20])}",
-            clause=_GRAMMAR,
+            "xmatrix-duplicate", f"the parameter {shown(twice)} stands twice", clause=_GRAMMAR
         )
     return found
+
+
+def _no_parameter(rest: str) -> Malformed:
+    return Malformed(
+        "xmatrix-syntax", f"no name=value begins at {shown(rest, 20)}", clause=_GRAMMAR
+    )
 
 
 def format_authorization(header: XMatrix) -> str:
