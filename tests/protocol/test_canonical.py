@@ -24,6 +24,7 @@ from ranvier.protocol.canonical import (
     encode_base64_urlsafe,
     encode_canonical,
     encode_canonical_lenient,
+    encode_strictly_read,
     parse_canonical,
     parse_json,
     parse_json_lenient,
@@ -131,6 +132,7 @@ def test_depth_counts_arrays_and_objects_also_empty_ones() -> None:
     assert parse_json(b'[{"a":[]}]', max_bytes=ROOM, max_depth=3) == [{"a": []}]
     refused("json-too-deep", parse_json, b'[{"a":[]}]', max_bytes=ROOM, max_depth=2)
     assert parse_json(b"1", max_bytes=ROOM, max_depth=0) == 1
+    assert parse_json(b'"[["', max_bytes=ROOM, max_depth=0) == "[["
     refused("json-too-deep", parse_json, b"{}", max_bytes=ROOM, max_depth=0)
 
 
@@ -276,7 +278,9 @@ def test_canonical_bytes_are_the_deployed_ones_and_read_back(value: Any) -> None
     assert data == canonicaljson.encode_canonical_json(value) == encode_canonical_lenient(value)
     assert parse_json(data, max_bytes=len(data)) == value
     spaced = json.dumps(value, indent=1).encode()
-    assert parse_json(spaced, max_bytes=len(spaced)) == value
+    read = parse_json(spaced, max_bytes=len(spaced))
+    assert read == value
+    assert encode_strictly_read(read) == data
     assert parse_json_lenient(spaced, max_bytes=len(spaced)) == value
 
 

@@ -117,6 +117,11 @@ def encode_canonical(value: JsonValue) -> bytes:
     return _encoder.encode(_walked(value, _ENCODED_DEPTH, _strict_numbers))
 
 
+def encode_strictly_read(value: JsonValue) -> bytes:
+    """As :func:`encode_canonical`, of what a strict reading gave or parts of it: no walk."""
+    return _encoder.encode(value)
+
+
 def encode_canonical_lenient(value: JsonValue) -> bytes:
     """The bytes that rooms of versions 1 to 5 hash and sign. Raises Malformed."""
     walked = _walked(value, _ENCODED_DEPTH, _lenient_numbers)
@@ -215,14 +220,16 @@ def _may_have_long_integers(data: bytes) -> bool:
 def _check_depth(data: bytes, value: JsonValue, max_depth: int) -> None:
     if data.count(b"[") + data.count(b"{") <= max_depth:
         return
-    level: list[Any] = [value]
+    level = [value] if type(value) in _CONTAINERS else []
     for _ in range(max_depth + 1):
-        inner = [each for each in level if type(each) in _CONTAINERS]
-        if not inner:
+        if not level:
             return
-        level = list(
-            chain.from_iterable(each.values() if type(each) is dict else each for each in inner)
-        )
+        level = [
+            each
+            for outer in level
+            for each in (outer.values() if type(outer) is dict else outer)
+            if type(each) is dict or type(each) is list
+        ]
     raise _too_deep()
 
 

@@ -18,7 +18,7 @@ keep floats and large integers and let the last duplicate key win (CJ-05, CJ-06)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 
 import msgspec
@@ -32,8 +32,9 @@ from ranvier.protocol.canonical import (
     encode_base64_urlsafe,
     encode_canonical,
     encode_canonical_lenient,
+    encode_strictly_read,
+    parse_canonical,
     parse_json_lenient,
-    parse_json_object,
 )
 from ranvier.protocol.conditions import Condition, condition
 from ranvier.protocol.eventform import CREATE, PDUS, check_form, server_of
@@ -54,8 +55,10 @@ from ranvier.protocol.text import shown
 
 _HASHES = "[s2s:validating-hashes-and-signatures-on-received-events]"
 
-_NOT_HASHED = frozenset({"unsigned", "signatures", "hashes"})
-_NOT_SIGNED = frozenset({"unsigned", "signatures"})
+_NOT_HASHED = ("unsigned", "signatures", "hashes")
+_NOT_SIGNED = ("unsigned", "signatures")
+
+_Encode = Callable[[JsonObject], bytes]
 
 
 # --- Hashes and ids ---
@@ -63,8 +66,18 @@ _NOT_SIGNED = frozenset({"unsigned", "signatures"})
 
 def content_hash(event: JsonObject, version: RoomVersion) -> bytes:
     """SHA-256 of all that the event says, before any redaction. Raises Malformed."""
-    hashed = {key: value for key, value in event.items() if key not in _NOT_HASHED}
-    return sha256(_encoded(hashed, version)).digest()
+    return _content_hash(event, _encoder(version))
+
+
+def _content_hash(event: JsonObject, encode: _Encode) -> bytes:
+    return sha256(encode(_without(event, _NOT_HASHED))).digest()
+
+
+def _without(event: JsonObject, members: tuple[str, ...]) -> JsonObject:
+    left = event.copy()
+    for member in members:
+        left.pop(member, None)
+    return left
 
 
 def examine_content_hash(event: JsonObject, version: RoomVersion) -> Condition:
@@ -91,12 +104,11 @@ def _says_hash(event: JsonObject, digest: bytes) -> bool:
 
 def event_signed_bytes(event: JsonObject, version: RoomVersion) -> bytes:
     """What servers sign and what the id is the hash of. Raises Malformed."""
-    return _signed_bytes(redact(event, version), version)
+    return _signed_bytes(redact(event, version), _encoder(version))
 
 
-def _signed_bytes(redacted: JsonObject, version: RoomVersion) -> bytes:
-    signed = {key: value for key, value in redacted.items() if key not in _NOT_SIGNED}
-    return _encoded(signed, version)
+def _signed_bytes(redacted: JsonObject, encode: _Encode) -> bytes:
+    return encode(_without(redacted, _NOT_SIGNED))
 
 
 def reference_hash(event: JsonObject, version: RoomVersion) -> bytes:
@@ -136,8 +148,8 @@ def room_id_of(event: JsonObject, version: RoomVersion) -> str:
     return room_id
 
 
-def _encoded(value: JsonObject, version: RoomVersion) -> bytes:
-    return encode_canonical(value) if version.strict_json else encode_canonical_lenient(value)
+def _encoder(version: RoomVersion) -> _Encode:
+    return encode_canonical if version.strict_json else encode_canonical_lenient
 
 
 # --- Signing ---
@@ -187,18 +199,18 @@ def parse_pdu(raw: bytes, version: RoomVersion, limits: Limits) -> ParsedPdu:
 
     ``raw`` is not held to the canonical form, only its value is.
     """
-    event = _read(raw, version, limits)
+    event, canonical, encode = _read(raw, version, limits)
     check_form(event, version, limits)
-    if len(_encoded(event, version)) > limits.event_bytes:
+    if len(canonical) > limits.event_bytes:
         raise Malformed(
             "event-too-large",
-            f"the event has more than {limits.event_bytes} bytes",
+            f"the event has {len(canonical)} bytes; at most {limits.event_bytes}",
             clause="[cs:size-limits]",
         )
     kept = redact(event, version)
-    signed = _signed_bytes(kept, version)
+    signed = _signed_bytes(kept, encode)
     named = _id(event, signed, version)
-    redacted = not _says_hash(event, content_hash(event, version))
+    redacted = not _says_hash(event, _content_hash(event, encode))
     creates = version.create_without_room_id and event["type"] == CREATE
     return ParsedPdu(
         raw=raw,
@@ -221,20 +233,30 @@ def _id(event: JsonObject, signed: bytes, version: RoomVersion) -> str:
     return _hash_id(sha256(signed).digest(), version)
 
 
-def _read(raw: bytes, version: RoomVersion, limits: Limits) -> JsonObject:
-    """White space and escapes may make ``raw`` longer than the event's canonical form."""
+def _read(raw: bytes, version: RoomVersion, limits: Limits) -> tuple[JsonObject, bytes, _Encode]:
+    """The event, its canonical bytes, and what encodes parts of it.
+
+    Nearly all events of early versions can be read strictly too, with the same result.
+    White space and escapes may make ``raw`` longer than the canonical form.
+    """
     most, depth = limits.transaction_bytes, limits.json_depth
-    if version.strict_json:
-        return parse_json_object(raw, max_bytes=most, max_depth=depth)
-    event = parse_json_lenient(raw, max_bytes=most, max_depth=depth)
+    encode: _Encode = encode_strictly_read
+    try:
+        event, canonical = parse_canonical(raw, max_bytes=most, max_depth=depth)
+    except Malformed:
+        if version.strict_json:
+            raise
+        event, encode = parse_json_lenient(raw, max_bytes=most, max_depth=depth), _encoder(version)
+        canonical = encode(event)
     if not isinstance(event, dict):
         raise Malformed("event-not-object", "the event is no JSON object", clause=PDUS)
-    return event
+    return event, canonical, encode
 
 
 # --- Checking signatures ---
 
-_POLICY_KEY = f"{ED25519}:{POLICY_SERVER}"
+_ALGORITHM = f"{ED25519}:"
+_POLICY_KEY = _ALGORITHM + POLICY_SERVER
 _MEMBER = "m.room.member"
 
 
@@ -273,7 +295,7 @@ def examine_event_signatures(
     if len(own) > most:
         reason = f"{len(own)} signatures; at most {most}"
         return (SignatureOutcome("", SignatureVerdict.MALFORMED, reason),)
-    return tuple(_outcome(key_id, own[key_id], keys, pdu.signed) for key_id in own)
+    return tuple([_outcome(key_id, own[key_id], keys, pdu.signed) for key_id in own])
 
 
 def _outcome(
@@ -281,7 +303,7 @@ def _outcome(
 ) -> SignatureOutcome:
     if key_id == _POLICY_KEY:  # Whoever runs it need not be the server (HASH-08).
         return SignatureOutcome(key_id, SignatureVerdict.POLICY_SERVER, "is a policy server's")
-    if not key_id.startswith(ED25519 + ":"):
+    if not key_id.startswith(_ALGORITHM):
         return SignatureOutcome(key_id, SignatureVerdict.UNKNOWN_ALGORITHM, "not an ed25519 key id")
     known = keys.get(key_id)
     if known is None or known.key is None:
@@ -326,9 +348,12 @@ def verified_pdu(
 
 
 def _first(
-    outcomes: Sequence[SignatureOutcome], verdict: SignatureVerdict
+    outcomes: tuple[SignatureOutcome, ...], verdict: SignatureVerdict
 ) -> SignatureOutcome | None:
-    return next((each for each in outcomes if each.verdict is verdict), None)
+    for each in outcomes:
+        if each.verdict is verdict:
+            return each
+    return None
 
 
 def _unsigned(code: str, name: str, why: SignatureOutcome | None) -> NotValid:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 import msgspec
@@ -327,7 +328,13 @@ def split_identifier(text: str) -> Identifier:
         raise Malformed(
             "identifier-no-server", f"{shown(text)} has no colon: no server name", clause=_COMMON
         )
-    return Identifier(text[0], localpart, ServerName(server_name))
+    return Identifier(text[0], localpart, _server(server_name))
+
+
+@lru_cache(maxsize=1024)
+def _server(text: str) -> ServerName:
+    """A room's events are of few servers, again and again."""
+    return ServerName(text)
 
 
 class KeyId(msgspec.Struct, frozen=True):
