@@ -10,6 +10,8 @@ Which room holds which clause:
 * ``wellknown`` the delegation file; ``records`` and ``srv`` what DNS says
 * ``discovery`` the two step machines, ``questions`` what they ask, ``endings`` and ``routes``
   what they come to
+* ``transactions`` envelopes and their answers; ``edus`` what they carry besides events; ``retry``
+  when to send one again
 * ``conditions`` *examine, then insist*; ``trust`` the rules a connection is judged by
 * ``text`` how a stranger's text stands in ours
 """
