@@ -363,8 +363,8 @@ def parse_answer(
 ) -> Results:
     """The results of the PDUs that were sent; ids of other events are only counted.
 
-    ``seed``: ``null`` is an answer too, and mentions nothing (REF14-17). Raises Malformed;
-    the transaction is delivered even so, since the status was 200. ``[s2s:transactions]``
+    ``seed``: ``null`` is an answer too, and mentions nothing (REF14-17). Raises Malformed:
+    whoever said 200 with this is perhaps no home server. ``[s2s:transactions]``
     """
     try:
         value = parse_json_lenient(body, max_bytes=limits.answer_bytes, max_depth=limits.json_depth)
