@@ -20,7 +20,7 @@ from ranvier.plugs import StoredDocument
 from ranvier.store import schema
 from ranvier.store.faults import fault
 from ranvier.store.lane import Lane
-from ranvier.store.migrate import configuration
+from ranvier.store.migrate import configuration, upgrade
 from ranvier.store.sqlite import SqliteStore
 
 
@@ -401,3 +401,19 @@ def _breaks(change: Callable[[sqlite3.OperationalError], None]) -> sqlite3.Opera
 
 def test_an_error_of_an_unknown_kind_still_has_a_code(path: Path) -> None:
     assert fault(_breaks(lambda error: None), path).code == "store-failed"
+
+
+async def test_a_store_of_the_first_revision_keeps_what_it_has(path: Path) -> None:
+    upgrade(path, "0001")
+    written(path, "INSERT INTO note VALUES ('n', 'x', x'31', 1)")
+    store = await opening(path)
+    assert await store.notes.read("n", "x") == b"1"
+    assert await store.outbox.lanes() == ()
+    assert tuple(await store.inbox.origins()) == ()
+    await store.close()
+
+
+async def test_what_is_done_outlives_a_power_cut(store: SqliteStore) -> None:
+    full = 2
+    asked_for = "PRAGMA synchronous"
+    assert await store._writer.do(lambda db: db.execute(asked_for).fetchone()) == (full,)
