@@ -228,7 +228,7 @@ def _check_depth(data: bytes, value: JsonValue, max_depth: int) -> None:
             each
             for outer in level
             for each in (outer.values() if type(outer) is dict else outer)
-            if type(each) is dict or type(each) is list
+            if type(each) in _CONTAINERS
         ]
     raise _too_deep()
 
