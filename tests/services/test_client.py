@@ -13,15 +13,18 @@ from ranvier.errors import (
     PeerFault,
     RanvierError,
     Rejected,
+    StoreFault,
     TimedOut,
     Unreachable,
 )
 from ranvier.limits import Limits
 from ranvier.plugs import HttpRequest, HttpResponse
 from ranvier.protocol.requests import sign_request
+from ranvier.protocol.signing import generate_signing_key
 from ranvier.services.client import NoBackOffs
-from ranvier.world import Fault, MatrixServer, json_response
+from ranvier.world import Fault, Flaw, MatrixServer, json_response
 from tests.services.clientrig import NAME, OUR_KEY, US, ClientRig
+from tests.services.keyrig import SEED_RULE
 
 ANSWER = b'{"answer":true}'
 
@@ -305,3 +308,74 @@ async def test_waiting_for_a_turn_counts_and_says_nothing_of_the_destination() -
     with pytest.raises(Rejected):
         await first
     assert rig.back_offs.told == [("reached", NAME)]
+
+
+async def test_a_store_that_cannot_note_a_failure_does_not_hide_it(
+    rig: ClientRig, peer: MatrixServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(name: str, because: str) -> None:
+        raise StoreFault("store-full", "the disk is full")
+
+    monkeypatch.setattr(rig.back_offs, "failed", broken)
+    peer.host.fault = Fault.REFUSE
+    error = await failed(rig)
+    assert isinstance(error, Unreachable)
+    assert error.trail.of("back-off")[0].answer == "the disk is full"
+
+
+# Names that are judged by their published certificate
+
+
+@pytest.fixture
+def seed_rig() -> ClientRig:
+    return ClientRig(SEED_RULE)
+
+
+def seed_peer(rig: ClientRig) -> MatrixServer:
+    server = rig.world.server(NAME, certificate=rig.world.certificate(NAME, flaw=Flaw.SELF_SIGNED))
+    server.answers["/x"] = ANSWER
+    return server
+
+
+@pytest.mark.req("SEED-14", "SEED-16")
+async def test_a_request_goes_only_over_a_connection_with_the_published_certificate(
+    seed_rig: ClientRig,
+) -> None:
+    server = seed_peer(seed_rig)
+    assert (await seed_rig.request()).status == 200
+    assert [each.target for each in server.requests] == ["/_matrix/key/v1", "/x"]
+    assert [each.trusted for each in seed_rig.world.wire.attempts] == ["first-contact", "pinned"]
+
+
+@pytest.mark.req("SEED-18")
+async def test_a_renewed_certificate_is_accepted_if_an_accepted_key_vouches_for_it(
+    seed_rig: ClientRig,
+) -> None:
+    server = seed_peer(seed_rig)
+    await seed_rig.request()
+    server.renew(seed_rig.world.certificate(NAME, flaw=Flaw.SELF_SIGNED))
+    server.host.keeps_alive = False
+    await seed_rig.request()  # over the connection that was open, with the old leaf
+    answer = await seed_rig.request()
+    assert answer.status == 200
+    assert "tls-pin-mismatch" in [step.code for step in answer.trail.of("dial")]
+
+
+@pytest.mark.req("SEED-14")
+async def test_a_man_in_the_middle_gets_no_request(seed_rig: ClientRig) -> None:
+    server = seed_peer(seed_rig)
+    server.host.keeps_alive = False
+    await seed_rig.request()
+    other = MatrixServer(
+        seed_rig.world.clock,
+        NAME,
+        (generate_signing_key(b"m" * 32, "a_mallory"),),
+        seed_rig.world.certificate(NAME, flaw=Flaw.SELF_SIGNED),
+    )
+    address = server.host.address
+    seed_rig.world.host(address.ip, address.port, certificate=other.certificate, serves=other.serve)
+    error = await failed(seed_rig)
+    assert isinstance(error, Unreachable)
+    assert "tls-pin-mismatch" in [step.code for step in error.trail.of("dial")]
+    assert [each.target for each in other.requests] == ["/_matrix/key/v1"]
+    assert all("Authorization" not in dict(each.headers) for each in other.requests)

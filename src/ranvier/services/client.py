@@ -12,7 +12,6 @@ half an answer, 429 and 5xx. Every other answer, a refusal too, is a sign of lif
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import cached_property
 from typing import Protocol
@@ -26,32 +25,30 @@ from ranvier.errors import (
     Malformed,
     PeerFault,
     RanvierError,
+    StoreFault,
     TimedOut,
     Unreachable,
 )
 from ranvier.limits import ExchangeLimits, Limits
-from ranvier.plugs import Clock, HttpRequest, HttpResponse
-from ranvier.protocol.canonical import JsonObject, encode_canonical, parse_json_object
+from ranvier.plugs import Clock, HttpResponse
+from ranvier.protocol.canonical import JsonObject, parse_json_object
 from ranvier.protocol.names import ServerName
 from ranvier.protocol.requests import sign_request
-from ranvier.protocol.text import shown
 from ranvier.services.answers import insist_on_success
+from ranvier.services.calls import (
+    CLAUSE,
+    Call,
+    check_method,
+    check_target,
+    is_repeatable,
+    written_content,
+)
 from ranvier.services.identity import Identity
 from ranvier.services.keyring import Keyring
+from ranvier.services.lender import Lender
 from ranvier.services.pool import Borrowed, Pool
 from ranvier.services.seats import Seats
-from ranvier.trail import NO_TRAIL, Recorder, Trail
-
-CLAUSE = "[s2s:request-authentication]"
-
-# request-target = origin-form [rfc9112 3.2.1], visible ASCII without a fragment
-_TARGET = re.compile(r'/[!"$-~]*', re.ASCII)
-
-_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
-_METHODS = _WITH_BODY | {"GET", "HEAD", "DELETE", "OPTIONS"}
-_REPEATABLE = _METHODS - {"POST", "PATCH"}
-
-_JSON = ("Content-Type", "application/json")
+from ranvier.trail import NO_TRAIL, Outcome, Recorder, Trail
 
 _DEAD = frozenset({"no-answer", "connection-closed"})
 """How a connection ends that its peer had given up while it idled."""
@@ -112,20 +109,6 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             ) from None
 
 
-class _Call(msgspec.Struct, frozen=True, kw_only=True):
-    """One request, checked and written."""
-
-    name: ServerName
-    method: str
-    target: str
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
-    limits: ExchangeLimits
-    repeatable: bool
-    fresh: bool
-    recorder: Recorder
-
-
 class _Stage:
     """How far a request has come, for the words of a time-out."""
 
@@ -146,8 +129,7 @@ class Client:
         limits: Limits,
         back_offs: BackOffs,
     ) -> None:
-        self._pool = pool
-        self._keyring = keyring
+        self._lender = Lender(pool, keyring)
         self._identity = identity
         self._clock = clock
         self._limits = limits
@@ -185,14 +167,15 @@ class Client:
         """
         recorder = recorder or Recorder(self._clock.tick)
         try:
-            call = _Call(
+            check_method(method)
+            check_target(target)
+            call = Call(
                 name=name,
-                method=_checked_method(method),
-                target=_checked_target(target),
-                body=self._body(method, content),
-                headers=(),
+                method=method,
+                target=target,
+                content=written_content(method, content, self._limits),
                 limits=self._exchange(answer_bytes, seconds),
-                repeatable=method in _REPEATABLE if repeatable is None else repeatable,
+                repeatable=is_repeatable(method) if repeatable is None else repeatable,
                 fresh=fresh,
                 recorder=recorder,
             )
@@ -201,23 +184,6 @@ class Client:
             return await self._counted(self._signed(call) if signed else call)
         except RanvierError as error:
             raise error.with_trail(recorder.trail) from None
-
-    def _body(self, method: str, content: JsonObject | bytes | None) -> bytes:
-        """Raises: Malformed."""
-        if method not in _WITH_BODY:
-            if content is not None:
-                message = f"a {method} request carries no content"
-                raise Malformed("request-content-unexpected", message, clause=CLAUSE)
-            return b""
-        given = {} if content is None else content
-        body = given if isinstance(given, bytes) else encode_canonical(given)
-        if body[:1] != b"{":
-            message = f"the content of a request is a JSON object, not {shown(body)}"
-            raise Malformed("content-not-object", message, clause="[s2s:api-standards]")
-        if len(body) > self._limits.request_bytes:
-            message = f"the content has {len(body)} bytes, over {self._limits.request_bytes}"
-            raise Malformed("request-too-large", message, clause="[ranvier:limits]")
-        return body
 
     def _exchange(self, answer_bytes: int | None, seconds: float | None) -> ExchangeLimits:
         limits = self._limits
@@ -238,29 +204,30 @@ class Client:
                 because=held.because,
             )
 
-    def _signed(self, call: _Call) -> _Call:
-        identity, with_body = self._identity(), call.method in _WITH_BODY
+    def _signed(self, call: Call) -> Call:
+        """Raises: BadConfiguration, Malformed."""
+        identity = self._identity()
         header = sign_request(
             method=call.method,
             target=call.target,
             origin=identity.server_name.text,
             destination=call.name.text,
-            content=call.body if with_body else None,
+            content=call.content,
             key=identity.signing_keys[0],
         )
-        return msgspec.structs.replace(call, headers=(("Authorization", header),))
+        return msgspec.structs.replace(call, authorization=header)
 
-    async def _counted(self, call: _Call) -> Answer:
+    async def _counted(self, call: Call) -> Answer:
         """Send it, and tell the back-offs what it says about the destination."""
         name, stage = call.name.text, _Stage()
         try:
             response, borrowed = await self._in_time(call, stage)
         except (Unreachable, ConnectionLost, TimedOut) as error:
             if stage.began and error.code not in _ALIVE:
-                await self._back_offs.failed(name, error.message)
+                await self._not_reached(call, error.message)
             raise
         if response.status == 429 or response.status >= 500:
-            await self._back_offs.failed(name, f"it answered {response.status}")
+            await self._not_reached(call, f"it answered {response.status}")
         else:
             await self._back_offs.reached(name)
         route = borrowed.route
@@ -274,7 +241,15 @@ class Client:
             trail=call.recorder.trail,
         )
 
-    async def _in_time(self, call: _Call, stage: _Stage) -> tuple[HttpResponse, Borrowed]:
+    async def _not_reached(self, call: Call, because: str) -> None:
+        """What went wrong with the request matters more than that our store cannot note it."""
+        try:
+            await self._back_offs.failed(call.name.text, because)
+        except StoreFault as fault:
+            question = f"hold off from {call.name}"
+            call.recorder.note("back-off", question, fault.message, outcome=Outcome.FAILED)
+
+    async def _in_time(self, call: Call, stage: _Stage) -> tuple[HttpResponse, Borrowed]:
         seconds = call.limits.seconds
         try:
             async with self._clock.timeout(seconds), self._seats.taken(call.name.text):
@@ -284,20 +259,12 @@ class Client:
             message = f"no whole answer from {call.name} within {seconds:g} s: {stage.text}"
             raise TimedOut("request-timeout", message, clause="[ranvier:limits]") from None
 
-    async def _sent(self, call: _Call, stage: _Stage) -> tuple[HttpResponse, Borrowed]:
+    async def _sent(self, call: Call, stage: _Stage) -> tuple[HttpResponse, Borrowed]:
         """Over an open connection if there is one; if that is dead, once more over a new one."""
-        name, recorder, again = call.name, call.recorder, True
-        rule = self._keyring.rule_for(name)
-        trust = await self._keyring.trust_for(name, recorder)
+        again = True
         while True:
-            borrowed = await self._pool.borrow(
-                name,
-                trust=trust,
-                mode=rule.mode,
-                present=rule.present,
-                recorder=recorder,
-                again=again,
-                fresh=call.fresh,
+            borrowed = await self._lender.lend(
+                call.name, call.recorder, again=again, fresh=call.fresh
             )
             stage.text = "it was sent, and what became of it is unknown"
             try:
@@ -306,40 +273,14 @@ class Client:
                 if not (borrowed.reused and call.repeatable and error.code in _DEAD):
                     raise
             finally:
-                await self._pool.give_back(borrowed)
+                await self._lender.take_back(borrowed)
             again, stage.text = False, "there was no second connection"
 
-    async def _exchanged(self, call: _Call, borrowed: Borrowed) -> HttpResponse:
+    async def _exchanged(self, call: Call, borrowed: Borrowed) -> HttpResponse:
         host = borrowed.route.host_header
         question = f"{call.method} https://{host}{call.target}"
         with call.recorder.asking("request", question, clause=CLAUSE) as asked:
-            response = await borrowed.link.exchange(
-                HttpRequest(
-                    method=call.method,
-                    target=call.target,
-                    host=host,
-                    headers=(*call.headers, _JSON) if call.method in _WITH_BODY else call.headers,
-                    body=call.body,
-                ),
-                call.limits,
-            )
+            response = await borrowed.link.exchange(call.written(host), call.limits)
             size = len(response.body)
             asked.answered(f"{response.status}, {size} bytes", status=response.status, bytes=size)
         return response
-
-
-def _checked_method(method: str) -> str:
-    """Raises: Malformed."""
-    if method not in _METHODS:
-        known = ", ".join(sorted(_METHODS))
-        message = f"{shown(method)} is none of the methods {known}"
-        raise Malformed("request-method", message, clause=CLAUSE)
-    return method
-
-
-def _checked_target(target: str) -> str:
-    """Raises: Malformed."""
-    if _TARGET.fullmatch(target) is None:
-        message = f"{shown(target)} is no path with an optional query in visible ASCII"
-        raise Malformed("request-target", message, clause=CLAUSE)
-    return target
