@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from ranvier.protocol.canonical import encode_canonical
+
 
 class Answer(msgspec.Struct, frozen=True):
     """A JSON answer, ready to send."""
@@ -13,6 +15,11 @@ class Answer(msgspec.Struct, frozen=True):
     status: int
     body: bytes
     headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+def refused(status: int, errcode: str, error: str) -> Answer:
+    """An error's JSON body."""
+    return Answer(status, encode_canonical({"errcode": errcode, "error": error}))
 
 
 async def send_answer(answer: Answer, method: str, send: Any) -> None:

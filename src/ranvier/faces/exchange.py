@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
-from ranvier.errors import Malformed, RanvierError, StoreFault, Unauthenticated
-from ranvier.faces.answers import Answer
-from ranvier.faces.inbound import raw_targets, read_request
+from ranvier.errors import Malformed, StoreFault, Unauthenticated
+from ranvier.faces.answers import Answer, refused
+from ranvier.faces.inbound import authenticate, raw_targets
 from ranvier.limits import Limits
 from ranvier.protocol.canonical import encode_canonical
 from ranvier.protocol.routes import Mode
@@ -56,9 +56,8 @@ class Exchange:
     async def answer(self, scope: Any, receive: Any, path: str) -> Answer:
         """The answer to a request whose path and method are ours."""
         try:
-            request = await read_request(scope, receive, self._limits)
             sending = path.startswith(SEND)
-            authenticated = await self._gate.authenticate(request, lenient=sending)
+            authenticated = await authenticate(self._gate, scope, receive, lenient=sending)
             if sending:
                 return await self._receive(authenticated)
             return await self._query(authenticated, path.removeprefix(QUERY))
@@ -67,7 +66,7 @@ class Exchange:
             return refused(error.status, error.errcode, error.public)
         except Malformed as error:
             logger.info("refused %s: %s (%s)", _place(scope), error, error.code)
-            return refused(400, _errcode(error), error.message)
+            return refused(*_wire(error), error.message)
         except Reply as reply:
             return refused(reply.status, reply.errcode, reply.error)
         except (TryAgain, StoreFault) as error:
@@ -100,15 +99,11 @@ def _arguments(target: str, limits: Limits) -> Mapping[str, str]:
     return dict(pairs)
 
 
-def refused(status: int, errcode: str, error: str) -> Answer:
-    """An error's JSON body."""
-    return Answer(status, encode_canonical({"errcode": errcode, "error": error}))
-
-
-def _errcode(error: RanvierError) -> str:
-    if error.code in ("json-not-json", "json-not-utf8", "transaction-not-json"):
-        return "M_NOT_JSON"
-    return "M_BAD_JSON"
+def _wire(error: Malformed) -> tuple[int, str]:
+    """Status and errcode of what is no transaction or no query."""
+    if error.code == "transaction-too-large":
+        return 413, "M_TOO_LARGE"
+    return 400, "M_NOT_JSON" if error.code == "transaction-not-json" else "M_BAD_JSON"
 
 
 def _place(scope: Any) -> str:

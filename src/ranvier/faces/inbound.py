@@ -3,6 +3,8 @@
 Under our own listener the raw target stands in the scope. A foreign server keeps only
 the path and the query, and loses whether an empty query had its ``?``: then both
 spellings are given, and the signature says which it was (D18).
+
+The head is judged before the body is read, so that nobody's body is read for nothing.
 """
 
 from __future__ import annotations
@@ -11,9 +13,44 @@ from typing import Any
 
 from ranvier.errors import Unauthenticated
 from ranvier.limits import Limits
-from ranvier.services.gate import InboundRequest
+from ranvier.services.gate import Authenticated, Gate, InboundRequest
 
-_BODILESS = frozenset({"HEAD", "DELETE", "OPTIONS"})
+
+async def authenticate(
+    gate: Gate, scope: Any, receive: Any, *, lenient: bool = False
+) -> Authenticated:
+    """Who sent it: the head is judged first, then the body is read, then all is judged.
+
+    ``lenient`` is :meth:`Gate.authenticate`'s. Raises: Unauthenticated.
+    """
+    claim = gate.claim(
+        tuple(
+            value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"
+        )
+    )
+    request = await _read(gate, scope, receive, gate.limits)
+    return await gate.authenticate(request, claim=claim, lenient=lenient)
+
+
+async def _read(gate: Gate, scope: Any, receive: Any, limits: Limits) -> InboundRequest:
+    """The request with its body, in time: our own listener sees to that by itself.
+
+    Raises: Unauthenticated.
+    """
+    if "ranvier" in (scope.get("extensions") or {}):
+        return await read_request(scope, receive, limits)
+    try:
+        async with gate.clock.timeout(limits.listen_body_seconds):
+            return await read_request(scope, receive, limits)
+    except TimeoutError:
+        raise Unauthenticated(
+            "body-not-in-time",
+            f"the body did not come within {limits.listen_body_seconds:g} s",
+            clause="[ranvier:limits]",
+            status=408,
+            errcode="M_UNKNOWN",
+            public="the body came too slowly",
+        ) from None
 
 
 async def read_request(scope: Any, receive: Any, limits: Limits) -> InboundRequest:

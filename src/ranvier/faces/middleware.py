@@ -27,12 +27,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from ranvier.errors import Unauthenticated
-from ranvier.faces.answers import Answer, send_answer
-from ranvier.faces.inbound import read_request
-from ranvier.limits import Limits
-from ranvier.protocol.canonical import encode_canonical
+from ranvier.faces.answers import refused, send_answer
+from ranvier.faces.inbound import authenticate
 from ranvier.protocol.text import shown
-from ranvier.services.gate import Authenticated, Gate, InboundRequest
+from ranvier.services.gate import Gate
 
 AUTHENTICATED = "ranvier.authenticated"
 """The key in the scope."""
@@ -78,52 +76,15 @@ class RequireSignature:
 
     async def _judge(self, scope: Any, receive: Any, send: Any) -> None:
         try:
-            authenticated = await _authenticated(self._federation.gate, scope, receive)
+            authenticated = await authenticate(self._federation.gate, scope, receive)
         except Unauthenticated as error:
             place = f"{shown(scope['method'])} {shown(scope['path'], 200)}"
             logger.info("refused %s: %s (%s)", place, error, error.code)
-            await send_answer(refusal(error), scope["method"], send)
+            answer = refused(error.status, error.errcode, error.public)
+            await send_answer(answer, scope["method"], send)
             return
         scope[AUTHENTICATED] = authenticated
         await self._app(scope, _again(authenticated.body, receive), send)
-
-
-def refusal(error: Unauthenticated) -> Answer:
-    """What goes on the wire: less than the error knows (SEC-18)."""
-    body = encode_canonical({"errcode": error.errcode, "error": error.public})
-    return Answer(error.status, body)
-
-
-async def _authenticated(gate: Gate, scope: Any, receive: Any) -> Authenticated:
-    """Raises: Unauthenticated."""
-    claim = gate.claim(
-        tuple(
-            value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"
-        )
-    )
-    request = await _read(gate, scope, receive, gate.limits)
-    return await gate.authenticate(request, claim=claim)
-
-
-async def _read(gate: Gate, scope: Any, receive: Any, limits: Limits) -> InboundRequest:
-    """The request with its body, in time: our own listener sees to that by itself.
-
-    Raises: Unauthenticated.
-    """
-    if "ranvier" in (scope.get("extensions") or {}):
-        return await read_request(scope, receive, limits)
-    try:
-        async with gate.clock.timeout(limits.listen_body_seconds):
-            return await read_request(scope, receive, limits)
-    except TimeoutError:
-        raise Unauthenticated(
-            "body-not-in-time",
-            f"the body did not come within {limits.listen_body_seconds:g} s",
-            clause="[ranvier:limits]",
-            status=408,
-            errcode="M_UNKNOWN",
-            public="the body came too slowly",
-        ) from None
 
 
 def _again(body: bytes, receive: Any) -> Callable[[], Awaitable[Any]]:
