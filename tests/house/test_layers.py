@@ -34,7 +34,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "publishing": CORE | {"services", "config", "edges"},
     "parts": CORE | {"services", "config"},
     "queue": CORE | {"parts"},
-    "federation": CORE | {"services", "doctor", "config", "edges", "parts", "publishing", "queue"},
+    "handlers": CORE | {"services"},
+    "federation": CORE
+    | {"services", "doctor", "config", "edges", "handlers", "parts", "publishing", "queue"},
     "faces": CORE | {"services", "doctor", "config", "edges", "federation", "__init__"},
     "web": CORE | {"services", "faces"},
     "__init__": CORE | {"federation", "config", "parts", "services"},
@@ -69,9 +71,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "services": {"msgspec", "cryptography", "nacl"},
     "world": {"msgspec", "cryptography", "h11"},
     "store": {"msgspec", "alembic", "sqlalchemy"},
-    "net": {
-        "msgspec", "dns", "h11", "httptools", "uvicorn", "uvloop", "cryptography", "OpenSSL"
-    },
+    "net": {"msgspec", "dns", "h11", "httptools", "uvicorn", "uvloop", "cryptography", "OpenSSL"},
     "config": {"msgspec"},
     "federation": {"msgspec"},
     "parts": {"msgspec"},

@@ -25,32 +25,29 @@ signed, a body is content whatever the method is, and an empty one is none (D22)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 import msgspec
 
-from ranvier.errors import Malformed, NotValid, Unauthenticated
+from ranvier.errors import Malformed, Unauthenticated
 from ranvier.limits import Limits
 from ranvier.plugs import Clock
 from ranvier.protocol.canonical import JsonObject
 from ranvier.protocol.certificates import fingerprint
-from ranvier.protocol.keylife import KeyOutcome
 from ranvier.protocol.names import ServerName, parse_server_name, parse_server_name_2014
-from ranvier.protocol.requests import ExaminedRequest, canonical_content, examine_request
+from ranvier.protocol.requests import canonical_content, examine_request
 from ranvier.protocol.routes import Mode
 from ranvier.protocol.text import shown
 from ranvier.protocol.xmatrix import XMatrix, parse_authorizations
-from ranvier.services.heldkeys import Bounded
-from ranvier.services.inboundkeys import KEY_BUSY
+from ranvier.services.bounded import Bounded
 from ranvier.services.keyring import Keyring
+from ranvier.services.refusals import insist_signed, unreadable_body, unreadable_header
 from ranvier.services.trust import ClientCertificate
 from ranvier.trail import NO_TRAIL, Recorder, Trail
 
 _CLAUSE = "[s2s:request-authentication]"
-_LIMITS = "[ranvier:limits]"
 _CERTIFICATES = "[s2s:client-tls-certificates]"
-_NOT_JSON = frozenset({"json-not-json", "json-not-utf8"})
 
 
 class InboundRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,7 +134,7 @@ class Gate:
         try:
             headers = parse_authorizations(authorization, self.limits)
         except Malformed as error:
-            raise _unreadable(error) from None
+            raise unreadable_header(error) from None
         destination = headers[0].destination
         if destination is None:
             destination = self._names[0]
@@ -201,7 +198,7 @@ class Gate:
             content=content,
             keys=keys,
         )
-        _insist(examined, keys)
+        insist_signed(examined, keys)
         return Authenticated(
             origin=claim.origin,
             key_id=examined.key_id,
@@ -247,7 +244,7 @@ class Gate:
         try:
             return canonical_content(body, limits=self.limits, lenient=lenient)
         except Malformed as error:
-            raise _bad_body(error) from None
+            raise unreadable_body(error) from None
 
     async def _certificate(self, claim: Claim, leaf: bytes | None) -> str:
         """How the client's certificate stands to the origin's own. Raises: Unauthenticated."""
@@ -266,54 +263,3 @@ class Gate:
                 clause=_CERTIFICATES,
             )
         return found
-
-
-def _unreadable(error: Malformed) -> Unauthenticated:
-    if error.code == "xmatrix-missing":
-        return Unauthenticated(
-            "auth-missing", error.message, clause=error.clause, public="the request is not signed"
-        )
-    return Unauthenticated(
-        error.code,
-        error.message,
-        clause=error.clause,
-        status=400,
-        public="the Authorization header cannot be read",
-    )
-
-
-def _bad_body(error: Malformed) -> Unauthenticated:
-    status, errcode = 400, "M_BAD_JSON"
-    if error.code == "json-too-large":
-        status, errcode = 413, "M_TOO_LARGE"
-    elif error.code in _NOT_JSON:
-        errcode = "M_NOT_JSON"
-    return Unauthenticated(
-        error.code,
-        f"the body: {error.message}",
-        clause=error.clause,
-        status=status,
-        errcode=errcode,
-        public=f"the body: {error.message}",
-    )
-
-
-def _insist(examined: ExaminedRequest, keys: Mapping[str, KeyOutcome]) -> None:
-    """Raises: Unauthenticated; 429 if we could not look for keys just now."""
-    if examined.key_id:
-        return
-    if any(each.code == KEY_BUSY for each in keys.values()):
-        raise Unauthenticated(
-            "auth-busy",
-            "; ".join(each.reason for each in keys.values()),
-            clause=_LIMITS,
-            status=429,
-            errcode="M_LIMIT_EXCEEDED",
-            public="too many keys are being fetched",
-        )
-    try:
-        examined.insisted()
-    except NotValid as error:
-        reasons = [each.reason for each in keys.values() if not each.good]
-        message = "; ".join((error.message, *reasons))
-        raise Unauthenticated(error.code, message, clause=error.clause) from None

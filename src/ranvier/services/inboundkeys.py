@@ -4,8 +4,7 @@ Whoever sends us anything can make us look for keys of any name. So what is aske
 of the network here is bounded (SEC-06, KEYF-04):
 
 * memory, then the store, then the origin; who wants the same waits with the first;
-* only so many fetches at once, in all and because of one client;
-* after a failure the name rests, twice as long each time;
+* within the budgets of :mod:`ranvier.services.askingkeys`;
 * a document that was just fetched is not fetched anew for a key id that it does not
   list, nor because it came to us expired.
 
@@ -17,9 +16,7 @@ and a store that fails is gone without. A document near its end is fetched anew
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Protocol
 
 import msgspec
@@ -31,16 +28,13 @@ from ranvier.protocol.keylife import KeyOutcome, KeyVerdict, key_for_request
 from ranvier.protocol.names import ServerName
 from ranvier.protocol.signing import ED25519
 from ranvier.protocol.text import shown
-from ranvier.services.heldkeys import Bounded, HeldKeys, InHand
+from ranvier.services.askingkeys import Fetches, Rests, Trouble
+from ranvier.services.bounded import Bounded
+from ranvier.services.heldkeys import HeldKeys, InHand
 from ranvier.services.inflight import InFlight
 from ranvier.services.keptkeys import SeenDocument, event_outcome, event_view, unlisted
 from ranvier.services.trust import TrustRule
 from ranvier.trail import Outcome, Recorder
-
-KEY_BUSY = "key-fetches-busy"
-"""The outcome's code if we may not ask just now because too much is being asked."""
-KEY_UNAVAILABLE = "key-unavailable"
-"""The outcome's code if there is no document and none could be had."""
 
 _CURABLE = frozenset({KeyVerdict.UNKNOWN, KeyVerdict.EXPIRED, KeyVerdict.UNUSABLE})
 """Verdicts that a newer document may change."""
@@ -63,21 +57,6 @@ class Origins(Protocol):
         """The rule that the name lives under."""
 
 
-class Trouble(msgspec.Struct, frozen=True):
-    """Why there is no newer document: the code and reason of the outcomes."""
-
-    code: str
-    reason: str
-
-
-class Rest(msgspec.Struct, frozen=True):
-    """A name that is not asked before ``until`` (monotonic seconds)."""
-
-    until: float
-    failures: int
-    reason: str
-
-
 class EventKeys(msgspec.Struct, frozen=True):
     """A name's event view, as it was when memory held the document of ``latest``."""
 
@@ -93,7 +72,7 @@ class InboundKeys:
         self._held = held
         self._clock = clock
         self._limits = limits
-        self._rests: Bounded[Rest] = Bounded(most=limits.cache_entries)
+        self._rests = Rests(clock, limits)
         self._views: Bounded[EventKeys] = Bounded(
             most=limits.cache_entries, most_bytes=limits.documents_cached_bytes
         )
@@ -199,9 +178,12 @@ class InboundKeys:
 
     async def _fetch(self, name: ServerName, client: str, recorder: Recorder) -> Trouble | None:
         """Renew what memory holds of ``name``; why not, if that is not to be had."""
-        trouble, joined = await self._under_way.join(
-            name.text, lambda: self._ask(name, client, recorder)
-        )
+        joined = self._under_way.under_way(name.text)
+        trouble = None if joined else self._not_now(name, client)
+        if trouble is None:
+            trouble, _ = await self._under_way.join(
+                name.text, lambda: self._ask(name, client, recorder)
+            )
         if joined or trouble is not None:
             said = trouble.reason if trouble else "joined a fetch that was under way"
             outcome = Outcome.FAILED if trouble else Outcome.NOTE
@@ -209,39 +191,26 @@ class InboundKeys:
         return trouble
 
     async def _ask(self, name: ServerName, client: str, recorder: Recorder) -> Trouble | None:
-        trouble = self._not_now(name, client)
-        if trouble is not None:
-            return trouble
+        busy = self._fetches.full(client)  # others may have begun since we looked
+        if busy is not None:
+            return busy
         with self._fetches.taken(client):
             try:
                 await self._origins.renew(name, recorder)
             except RanvierError as error:
-                return self._rest(name, error)
-        self._rests.drop(name.text)
+                return self._rests.failed(name.text, error)
+        self._rests.succeeded(name.text)
         return None
 
     def _not_now(self, name: ServerName, client: str) -> Trouble | None:
-        entry, rest = self._held.get(name.text), self._rests.get(name.text)
-        if rest is not None and self._clock.tick() < rest.until:
-            return Trouble(KEY_UNAVAILABLE, f"not asked again so soon: {rest.reason}")
+        entry = self._held.get(name.text)
         if entry is not None and self._is_new(entry):
             return Trouble("", f"fetched less than {self._limits.key_unknown_seconds} s ago")
-        if self._fetches.full(client):
-            return Trouble(KEY_BUSY, "too many servers are being asked for their keys")
-        return None
+        return self._rests.of(name.text) or self._fetches.full(client)
 
     def _is_new(self, entry: InHand) -> bool:
         age = self._clock.now() - entry.held.fetched_at
         return age < self._limits.key_unknown_seconds * 1000
-
-    def _rest(self, name: ServerName, error: RanvierError) -> Trouble:
-        before = self._rests.get(name.text)
-        failures = before.failures + 1 if before else 1
-        least, most = self._limits.key_retry_min_seconds, self._limits.key_retry_max_seconds
-        seconds = min(least * 2 ** min(failures - 1, 30), most)
-        reason = f"{error.message} ({error.code})"
-        self._rests.put(name.text, Rest(self._clock.tick() + seconds, failures, reason))
-        return Trouble(KEY_UNAVAILABLE, reason)
 
     def _refresh(self, name: ServerName) -> None:
         if name.text in self._refreshing or self._not_now(name, "") is not None:
@@ -253,31 +222,6 @@ class InboundKeys:
         task = asyncio.get_running_loop().create_task(work())
         self._refreshing[name.text] = task
         task.add_done_callback(lambda _: self._refreshing.pop(name.text, None))
-
-
-class Fetches:
-    """How many fetches run, in all and because of each client; ``""`` is nobody's."""
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._running: Counter[str] = Counter()
-
-    def full(self, client: str) -> bool:
-        """Whether one more would be too much."""
-        if self._running.total() >= self._limits.inbound_fetches:
-            return True
-        return client != "" and self._running[client] >= self._limits.inbound_fetches_per_client
-
-    @contextmanager
-    def taken(self, client: str) -> Iterator[None]:
-        """One more, while the block runs."""
-        self._running[client] += 1
-        try:
-            yield
-        finally:
-            self._running[client] -= 1
-            if not self._running[client]:
-                del self._running[client]
 
 
 def _without_store(recorder: Recorder, name: ServerName, error: StoreFault) -> None:

@@ -21,12 +21,16 @@ class InFlight(Generic[K, V]):
         self._tasks: dict[K, asyncio.Task[V]] = {}
         self._callers: dict[K, int] = {}
 
+    def under_way(self, key: K) -> bool:
+        """Whether somebody who asked now would join."""
+        return key in self._tasks
+
     async def join(self, key: K, work: Callable[[], Coroutine[Any, Any, V]]) -> tuple[V, bool]:
         """The result of ``work``, and whether somebody else had begun it.
 
         Raises: whatever the work raises, to every caller alike.
         """
-        joined = key in self._tasks
+        joined = self.under_way(key)
         if not joined:
             self._tasks[key] = asyncio.ensure_future(work())
         task = self._tasks[key]
