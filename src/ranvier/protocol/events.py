@@ -266,10 +266,10 @@ def required_signers(pdu: ParsedPdu) -> tuple[str, ...]:
     The sender's, unless a third-party invite stands for it (HASH-05); and in versions
     1 and 2 the one that the event's id names.
     """
-    signers = [] if _by_third_party(pdu) else [server_of(pdu.sender, "@")]
-    if ROOM_VERSIONS[pdu.room_version].event_id_form is EventIdForm.WIRE:
-        signers.append(server_of(pdu.event_id, "$"))
-    return tuple(dict.fromkeys(signers))
+    signers = () if _by_third_party(pdu) else (server_of(pdu.sender, "@"),)
+    if ROOM_VERSIONS[pdu.room_version].event_id_form is not EventIdForm.WIRE:
+        return signers
+    return tuple(dict.fromkeys((*signers, server_of(pdu.event_id, "$"))))
 
 
 def _by_third_party(pdu: ParsedPdu) -> bool:
