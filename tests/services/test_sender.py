@@ -279,6 +279,34 @@ async def test_who_dies_is_followed_by_another_who_sends_the_same_bytes_first(
     assert numbers(following) == [2]
 
 
+async def test_a_worker_whose_lease_ran_out_under_it_goes_on_with_the_lane(
+    world: World, post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(sealed: Sealed) -> DeliveryOutcome:
+        await world.clock.sleep(10**6)
+        return DeliveryOutcome.LATER
+
+    async def slow(sealed: Sealed) -> DeliveryOutcome:
+        await world.clock.sleep(LIMITS.lease_seconds * 1.5)
+        return DeliveryOutcome.DELIVERED
+
+    async def no_renewal(node: str, *, until: Any) -> None:
+        return None
+
+    outbox = world.store.outbox
+    post.answers = {"b.test": slow, "c.test": never}
+    async with working(world, post) as desk:
+        monkeypatch.setattr(outbox, "renew", no_renewal)
+        await desk.sender.add(["b.test"], [edu(1)])
+        await world.clock.sleep(LIMITS.lease_seconds * 1.4)  # taken again meanwhile
+        monkeypatch.undo()
+        await desk.sender.add(["c.test"], [edu(1)])  # in flight: leases are renewed
+        await world.clock.sleep(LIMITS.lease_seconds * 2)
+        assert [each.destination for each in await outbox.lanes()] == ["c.test"]
+    first, again = (each for each in post.came if each.destination == "b.test")
+    assert (first.txn_id, first.body) == (again.txn_id, again.body)
+
+
 async def test_a_lane_that_never_ends_lets_others_pass(world: World, post: Post) -> None:
     async def slow(sealed: Sealed) -> DeliveryOutcome:
         await world.clock.sleep(0.01)

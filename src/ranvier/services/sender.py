@@ -83,6 +83,7 @@ class Sender:
             bytes=limits.transaction_bytes,
         )
         self._flying: dict[str, asyncio.Task[None]] = {}
+        self._again: dict[str, Sealed] = {}
         self._nudged = asyncio.Event()
         self._aloft = asyncio.Event()
         self._work: list[asyncio.Task[None]] = []
@@ -104,6 +105,7 @@ class Sender:
 
     async def stop(self) -> None:
         """Begin nothing more; what is in flight is given up and stays in the store."""
+        self._again.clear()
         tasks = [*self._work, *self._flying.values()]
         for task in tasks:
             task.cancel()
@@ -161,6 +163,7 @@ class Sender:
 
     def _start(self, sealed: Sealed) -> None:
         if sealed.destination in self._flying:  # our own lease ran out under us
+            self._again[sealed.destination] = sealed
             return
         task = asyncio.ensure_future(self._lane(sealed))
         self._flying[sealed.destination] = task
@@ -169,6 +172,8 @@ class Sender:
 
     def _landed(self, destination: str) -> None:
         self._flying.pop(destination, None)
+        if sealed := self._again.pop(destination, None):
+            self._start(sealed)
         self.nudge()
 
     async def _lane(self, sealed: Sealed) -> None:
