@@ -39,9 +39,11 @@ from ranvier import (
     Unreachable,
 )
 from ranvier.config import Listen, Outgoing
-from ranvier.errors import TimedOut
+from ranvier.errors import QueueFull, TimedOut
+from ranvier.limits import Limits
 from ranvier.net.clock import SystemClock
 from ranvier.plugs import HttpResponse
+from ranvier.protocol.edus import UnknownEdu
 from ranvier.protocol.records import RecordKind
 from ranvier.publishing import open_identity
 from ranvier.world.server import VERSION
@@ -318,3 +320,14 @@ async def test_our_own_listener_may_be_asked_by_its_exact_address(tmp_path: Path
             with pytest.raises(Unreachable) as caught:
                 await other.fetch_keys(name)
     assert caught.value.trail.of("dial")[0].code == "address-refused"
+
+
+async def test_the_limits_that_are_given_hold_in_the_store_too(tmp_path: Path) -> None:
+    limits = Limits(outbox_lane_items=1)
+    path = tmp_path / "ranvier.db"
+    async with Federation("a.test", store=path, delivering=False, limits=limits) as fed:
+        edus = [UnknownEdu(edu_type="x", content={})]
+        await fed.send(["b.test"], edus=edus)
+        with pytest.raises(QueueFull) as caught:
+            await fed.send(["b.test"], edus=edus)
+    assert caught.value.code == "queue-full-destination"

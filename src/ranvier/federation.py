@@ -31,6 +31,7 @@ from ranvier.config import Config, check_config
 from ranvier.edges import load_edge
 from ranvier.errors import BadConfiguration, TimedOut
 from ranvier.handlers import Handlers
+from ranvier.limits import Limits
 from ranvier.parts import Edges, Parts
 from ranvier.plugs import Clock, Store
 from ranvier.protocol.addresses import Address, AddressPolicy
@@ -67,7 +68,8 @@ class Federation(Handlers):
     (``"ranvier.db"`` or ``"sqlite:ranvier.db"``), or ``None`` to keep nothing.
     ``serving`` says that we listen as configured: our own listener may then be
     asked although its address is private. ``delivering``: send what waits in the store while
-    the federation is open. ``sink`` is told of every step of every trail as it ends.
+    the federation is open. ``limits``: all budgets, in place of the defaults and of the
+    configured time-out. ``sink`` is told of every step of every trail as it ends.
 
     Raises: BadConfiguration, Malformed, as soon as it is made.
     """
@@ -84,6 +86,7 @@ class Federation(Handlers):
         allow_private: bool = False,
         serving: bool = False,
         delivering: bool = True,
+        limits: Limits | None = None,
         edges: Edges | None = None,
         sink: Callable[[Step], None] | None = None,
     ) -> None:
@@ -102,6 +105,7 @@ class Federation(Handlers):
         )
         self.config = msgspec.structs.replace(config, outgoing=outgoing)
         check_config(self.config)
+        self._limits = limits or outgoing.limits()
         super().__init__()
         self._store_path = None if store is None else Path(str(store).removeprefix("sqlite:"))
         self._serving = serving
@@ -116,7 +120,14 @@ class Federation(Handlers):
     async def __aenter__(self) -> Self:
         if self._parts is None:
             edges = self._given or await self._edges()
-            parts = Parts(edges, self.config, self._hooks, lambda: self.identity, self._sent)
+            parts = Parts(
+                edges,
+                self.config,
+                self._hooks,
+                limits=self._limits,
+                identity=lambda: self.identity,
+                on_sent=self._sent,
+            )
             await parts.start(deliver=self._delivering)
             self._parts = parts
         return self
@@ -359,7 +370,7 @@ class Federation(Handlers):
         return Recorder(parts.clock.tick, self._sink)
 
     async def _edges(self) -> Edges:
-        outgoing, limits = self.config.outgoing, self.config.outgoing.limits()
+        outgoing, limits = self.config.outgoing, self._limits
         clock: Clock = load_edge("clock")()
         policy = AddressPolicy(allow_private=outgoing.allow_private, allowed=self._own_addresses())
         return Edges(
@@ -387,7 +398,7 @@ class Federation(Handlers):
                 "data-folder",
                 f"the folder {self._store_path.parent} cannot be made: {error.strerror or error}",
             ) from None
-        sqlite: Store = await load_edge("store").open(self._store_path, clock)
+        sqlite: Store = await load_edge("store").open(self._store_path, clock, limits=self._limits)
         return sqlite
 
     def _own_addresses(self) -> frozenset[Address]:

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from ranvier.config import Config
+from ranvier.limits import Limits
 from ranvier.plugs import Clock, Dns, Store, Wire
 from ranvier.services.backoff import BackOffs
 from ranvier.services.client import Client, NoBackOffs
@@ -50,11 +51,13 @@ class Parts:
         edges: Edges,
         config: Config,
         hooks: Hooks,
+        *,
+        limits: Limits,
         identity: Callable[[], Identity],
         on_sent: Callable[[Delivery], Awaitable[None]],
     ) -> None:
         clock, dns, wire, store = edges.clock, edges.dns, edges.wire, edges.store
-        limits, book = config.outgoing.limits(), config.book()
+        book = config.book()
         self.clock, self.store, self.limits, self.book = clock, store, limits, book
         self.resolver = Resolver(dns, wire, clock, limits)
         self.connector = Connector(self.resolver, wire, clock, limits)
