@@ -6,6 +6,9 @@ of the first share one transaction, since a commit costs more than the deeds in
 it. If one of them fails, the transaction is rolled back and each is done again
 alone, so that nobody pays for another's fault. A deed is therefore a function
 of the connection that may be called twice, and it never commits itself.
+
+Results go back to their event loop together too: waking a loop is a system call,
+and it would cost more than most deeds.
 """
 
 from __future__ import annotations
@@ -25,7 +28,9 @@ from ranvier.store.faults import fault
 
 T = TypeVar("T")
 Deed = Callable[[sqlite3.Connection], Any]
-Waiting = tuple[Deed, "Future[Any]"]
+Waiting = tuple[Deed, "asyncio.Future[Any]"]
+Told = tuple["asyncio.Future[Any]", Any, Exception | None]
+"""Who waits, for what result, or which error instead."""
 
 _MOST = 1000
 """Deeds in one transaction."""
@@ -60,12 +65,12 @@ class Lane:
 
     async def do(self, deed: Callable[[sqlite3.Connection], T]) -> T:
         """Do it, and return once it is committed. Raises: StoreFault."""
-        future: Future[T] = Future()
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         with self._lock:
             if self._stopping.is_set():
                 raise StoreFault("store-closed", f"the store {str(self._path)!r} is closed")
             self._queue.put((deed, future))
-        return await asyncio.wrap_future(future)
+        return await future
 
     async def stop(self) -> None:
         """Finish what was asked and close the connection; never raises."""
@@ -109,12 +114,11 @@ class Lane:
         return group
 
     def _together(self, db: sqlite3.Connection, group: list[Waiting]) -> None:
-        live = [each for each in group if each[1].set_running_or_notify_cancel()]
+        live = [each for each in group if not each[1].cancelled()]
         try:
             db.execute(self._begin)
         except sqlite3.Error as error:
-            for _, future in live:
-                future.set_exception(fault(error, self._path))
+            _tell([(future, None, fault(error, self._path)) for _, future in live])
             return
         try:
             results = [deed(db) for deed, _ in live]
@@ -122,24 +126,39 @@ class Lane:
         except Exception as error:
             _roll_back(db)
             if len(live) == 1:
-                live[0][1].set_exception(_as_fault(error, self._path))
+                _tell([(live[0][1], None, _as_fault(error, self._path))])
             else:
-                self._alone(db, live)
+                _tell([self._alone(db, deed, future) for deed, future in live])
             return
-        for (_, future), result in zip(live, results, strict=True):
-            future.set_result(result)
+        _tell([(each[1], result, None) for each, result in zip(live, results, strict=True)])
 
-    def _alone(self, db: sqlite3.Connection, group: list[Waiting]) -> None:
-        for deed, future in group:
-            try:
-                db.execute(self._begin)
-                result = deed(db)
-                db.execute("COMMIT")
-            except Exception as error:
-                _roll_back(db)
-                future.set_exception(_as_fault(error, self._path))
-            else:
-                future.set_result(result)
+    def _alone(self, db: sqlite3.Connection, deed: Deed, future: asyncio.Future[Any]) -> Told:
+        try:
+            db.execute(self._begin)
+            result = deed(db)
+            db.execute("COMMIT")
+        except Exception as error:
+            _roll_back(db)
+            return future, None, _as_fault(error, self._path)
+        return future, result, None
+
+
+def _tell(told: list[Told]) -> None:
+    """Wake each loop once; one that is closed has nobody left who waits."""
+    for loop in {future.get_loop() for future, *_ in told}:
+        mine = [each for each in told if each[0].get_loop() is loop]
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(_hand_over, mine)
+
+
+def _hand_over(told: list[Told]) -> None:
+    for future, result, error in told:
+        if future.done():  # who asked was cancelled meanwhile
+            continue
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
 
 
 def _roll_back(db: sqlite3.Connection) -> None:
