@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from ranvier.errors import BadConfiguration
 from ranvier.net.contexts import Contexts
@@ -74,3 +75,16 @@ def test_a_certificate_that_cannot_be_used_is_told_at_once(
         Contexts(certs.authority().file, pair).prepare()
     assert caught.value.code == "client-certificate-unusable"
     assert pair[0] in caught.value.message
+
+
+def test_nobody_is_asked_for_the_password_of_a_key(pair: tuple[str, str]) -> None:
+    key = serialization.load_pem_private_key(Path(pair[1]).read_bytes(), None)
+    locked = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"secret"),
+    )
+    Path(pair[1]).write_bytes(locked)
+    with pytest.raises(BadConfiguration) as caught:
+        Contexts(certs.authority().file, pair).prepare()
+    assert caught.value.code == "client-certificate-unusable"
