@@ -79,21 +79,31 @@ class Courier:
                 fresh=sealed.failures > 0,
                 recorder=recorder,
             )
-            sent = [each.event_id for each in sealed.items if each.event_id]
-            results = parse_answer(answer.body, sent, limits=self._limits, seed=seed)
+            results = self._results(sealed, answer.body, seed)
         except Rejected as error:
             return self._refused(sealed, error)
-        except Malformed as error:  # 200, but by somebody who is no home server
-            return self._later(sealed, error, recorder.trail)
         except RanvierError as error:
             return self._later(sealed, error, error.trail or recorder.trail)
         return Delivery(
             destination=sealed.destination,
             txn_id=sealed.txn_id,
             outcome=DeliveryOutcome.DELIVERED,
-            results=results.items,
+            results=results,
             trail=answer.trail,
         )
+
+    def _results(self, sealed: Sealed, body: bytes, seed: bool) -> Mapping[str, ItemResult]:
+        """What a 200 says of each PDU. An object without results says nothing of any.
+
+        Raises: Malformed (no JSON object: whoever said 200 was no home server).
+        """
+        sent = [each.event_id for each in sealed.items if each.event_id]
+        try:
+            return parse_answer(body, sent, limits=self._limits, seed=seed).items
+        except Malformed as error:
+            if error.code == "transaction-answer-pdus" and body.lstrip().startswith(b"{"):
+                return parse_answer(b'{"pdus":{}}', sent, limits=self._limits).items
+            raise
 
     def _name(self, destination: str) -> ServerName:
         """By today's grammar, or 2014's where the name is listed so."""
@@ -104,13 +114,17 @@ class Courier:
 
     def _refused(self, sealed: Sealed, error: Rejected) -> Delivery:
         verdict = classify(
-            error.status, body=error.body, now=self._clock.now(), limits=self._limits
+            error.status,
+            now=self._clock.now(),
+            limits=self._limits,
+            retry_after=dict(error.headers).get("retry-after"),
+            body=error.body,
         )
-        match verdict:
-            case NoGood():
-                outcome, not_before = DeliveryOutcome.REFUSED, Ms(0)
-            case TryLater(not_before):
-                outcome = DeliveryOutcome.LATER
+        outcome, not_before = DeliveryOutcome.LATER, Ms(0)
+        if isinstance(verdict, NoGood):
+            outcome = DeliveryOutcome.REFUSED
+        elif isinstance(verdict, TryLater):
+            not_before = verdict.not_before
         return Delivery(
             destination=sealed.destination,
             txn_id=sealed.txn_id,

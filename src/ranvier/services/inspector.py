@@ -74,14 +74,13 @@ class Inspector:
             return InspectedPdu(refused=error)
         if version is None:
             return UNKNOWN_ROOM
-        named = _named(item.value, version)
         try:
             pdu = parse_pdu(item.raw, version, self._limits)
             if reason := await self._hooks.filter(pdu.room_id, origin):
                 raise NotValid("item-filtered", reason, clause="[s2s:server-access-control-lists]")
             await self._insist_signed(pdu, version)
         except (Malformed, NotValid) as error:
-            return InspectedPdu(event_id=named, refused=error)
+            return InspectedPdu(event_id=_named(item.value, version), refused=error)
         return InspectedPdu(pdu=pdu, event_id=pdu.event_id)
 
     async def _version_of(self, event: JsonObject) -> RoomVersion | None:
