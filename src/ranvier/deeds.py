@@ -42,7 +42,8 @@ class ItemKind(StrEnum):
 
 class OutItem(msgspec.Struct, frozen=True, kw_only=True):
     """One PDU or EDU to send, as canonical JSON. Its bytes are stored once, however many
-    destinations it has; a PDU with an ``event_id`` is stored once for ever so."""
+    destinations it has; while a PDU with an ``event_id`` is kept for anybody, adding it
+    again adds no bytes."""
 
     kind: ItemKind
     body: bytes
@@ -59,7 +60,7 @@ class OutItem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QueuedItem(msgspec.Struct, frozen=True, kw_only=True):
-    """An item of one lane. ``id`` grows in the order of adding."""
+    """An item of one lane. ``id`` grows in the order of adding; other lanes may use it too."""
 
     id: int
     kind: ItemKind
@@ -180,6 +181,8 @@ class Outbox(Protocol):
     async def add(self, to: Sequence[str], items: Sequence[OutItem], *, now: Ms) -> None:
         """Every item to every destination, in order, in one commit, all or nothing.
 
+        What is parked counts against the bounds too; what is replaced does not.
+
         Raises: QueueFull (``queue-full-destination``, ``queue-full``), with nothing added.
         """
 
@@ -215,13 +218,16 @@ class Outbox(Protocol):
     async def hold_off(
         self, destination: str, *, until: Ms, because: str, failures: int, now: Ms
     ) -> None:
-        """Back off, whether or not something waits. A leased lane keeps its lease."""
+        """Back off, whether or not something waits. A leased lane keeps its lease.
+
+        A back-off that ended a day ago is forgotten in time, if nothing waits for it."""
 
     async def heard_from(self, destination: str, *, now: Ms) -> bool:
         """Clear the back-off; what waits is due at once. Whether there was one."""
 
     async def back_offs(self, *, most: int = 1000) -> Mapping[str, BackOff]:
-        """Who is being held off from."""
+        """Who is being held off from, those that are held off longest first. One that has
+        ended is among them until we hear from them, for its count goes on."""
 
     async def lanes(
         self, destination: str | None = None, *, most: int = 1000
@@ -234,7 +240,8 @@ class Outbox(Protocol):
         """What was set aside, oldest first."""
 
     async def unpark(self, destination: str, *, ids: Sequence[int] | None = None, now: Ms) -> int:
-        """Put parked items (all, without ``ids``) back at the lane's end. How many."""
+        """Put parked items (all, without ``ids``) back at the lane's end, under new ids
+        and however full it is. How many."""
 
     async def drop(
         self, destination: str, *, parked_only: bool = False, ids: Sequence[int] | None = None
@@ -276,7 +283,9 @@ class NoteEffect(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SqlEffect(msgspec.Struct, frozen=True, kw_only=True):
-    """Run one statement on the store's own database. Only stores that speak SQL."""
+    """Run one statement on the store's own database. Only stores that speak SQL.
+
+    It may insert, replace, update and delete rows (and begin with ``WITH``), nothing else."""
 
     statement: str
     row: tuple[object, ...] = ()

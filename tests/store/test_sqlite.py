@@ -180,6 +180,21 @@ async def test_a_caller_that_is_cancelled_disturbs_nobody(store: SqliteStore) ->
     assert await store.notes.read("n", "9") == b"v"
 
 
+async def test_who_is_cancelled_while_it_is_done_disturbs_nobody(store: SqliteStore) -> None:
+    inside, leave = threading.Event(), threading.Event()
+
+    def slow(db: sqlite3.Connection) -> None:
+        inside.set()
+        leave.wait(10)
+
+    task = asyncio.create_task(store._writer.do(slow))
+    await asyncio.to_thread(inside.wait, 10)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    leave.set()
+    await store.notes.write("n", "x", b"1")
+
+
 async def test_reading_does_not_wait_for_a_write_in_progress(store: SqliteStore) -> None:
     await store.keys.save([document(1)])
     inside, leave = threading.Event(), threading.Event()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ranvier.deeds import Delivered, ItemKind, OutItem, SealRule
 from ranvier.errors import StoreFault
 from ranvier.limits import Limits, Ms
 from ranvier.plugs import StoredDocument
@@ -34,3 +35,20 @@ async def test_memory_does_not_grow_with_every_name_there_is() -> None:
     kept = [name for name, found in (await store.keys.load(names)).items() if found]
     assert kept == names[-len(kept) :], "the latest stay"
     assert 250_000 * len(kept) <= Limits().documents_cached_bytes < 250_000 * (len(kept) + 1)
+
+
+async def test_the_timer_heap_does_not_grow_with_the_work() -> None:
+    store = MemoryStore()
+    rule, now, until = SealRule(origin="us.test", edus=1), Ms(1), Ms(99_000)
+    for _ in range(100):
+        items = [OutItem(kind=ItemKind.EDU, body=b"{}")] * 30
+        await store.outbox.add(["a.test"], items, now=now)
+    (sealed,) = await store.outbox.take("one", now=now, until=until, most=1, rule=rule)
+    following = await store.outbox.settle(sealed, Delivered(), now=now, until=until, rule=rule)
+    while following is not None:
+        until = Ms(until + 1)
+        following = await store.outbox.settle(
+            following, Delivered(), now=now, until=until, rule=rule
+        )
+    assert len(store.outbox._table._heap) < 1_100
+    assert await store.outbox.next_due() is None
