@@ -25,6 +25,7 @@ from ranvier.errors import BadConfiguration
 from ranvier.protocol.canonical import JsonObject
 from ranvier.protocol.edus import Edu
 from ranvier.protocol.names import ServerName
+from ranvier.services.gate import Authenticated
 
 
 class TryAgain(Exception):
@@ -48,11 +49,13 @@ class Effects:
     """What the handler of one item wants written, if and when the transaction is done.
 
     ``key`` is ``origin/transaction id/kind/place``: the same whenever this item comes
-    again. Nothing is written while the handler runs.
+    again. ``request`` is what was authenticated about the request that brought it.
+    Nothing is written while the handler runs.
     """
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, request: Authenticated) -> None:
         self.key = key
+        self.request = request
         self._wanted: list[Effect] = []
 
     def write(self, kind: str, name: str, value: bytes | None) -> None:

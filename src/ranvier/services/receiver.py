@@ -84,14 +84,15 @@ class Receiver:
         digest = content_digest(request.canonical or request.body)
         answer, joined = await self._in_flight.join(
             (request.origin.text, txn_id, digest),
-            lambda: self._in_turn(request.origin, txn_id, digest, transaction),
+            lambda: self._in_turn(request, txn_id, digest, transaction),
         )
         self.counts["joined"] += joined
         return answer
 
     async def _in_turn(
-        self, origin: ServerName, txn_id: str, digest: bytes, transaction: ParsedTransaction
+        self, request: Authenticated, txn_id: str, digest: bytes, transaction: ParsedTransaction
     ) -> bytes:
+        origin = request.origin
         async with self._turn(origin):
             seen = await self._inbox.seen(origin.text, txn_id, digest)
             if isinstance(seen, Answered):
@@ -102,7 +103,7 @@ class Receiver:
                 self.counts["id-reused"] += 1
                 logger.warning("%s reuses the transaction id %s", origin, shown(txn_id))
                 done = seen.done
-            work = _Work(origin, txn_id, done)
+            work = _Work(request, txn_id, done)
             await self._process(transaction, work)
             return await self._inbox.finish(self._done(work, digest, transaction), work.effects)
 
@@ -164,7 +165,7 @@ class Receiver:
         if inspected.pdu is None:
             self.counts["pdu-unknown-room"] += 1
             return
-        effects = Effects(f"{work.origin}/{work.txn_id}/pdu/{place}")
+        effects = work.effects_of("pdu", place)
         refused = await self._handled(self._hooks.pdu, inspected.pdu, work, effects)
         work.results[inspected.pdu.event_id] = refused
 
@@ -174,7 +175,7 @@ class Receiver:
         except (Malformed, NotValid) as error:
             self._count("edu", error.code, work.origin, error)
             return
-        effects = Effects(f"{work.origin}/{work.txn_id}/edu/{place}")
+        effects = work.effects_of("edu", place)
         await self._handled(self._hooks.for_edu(edu), edu, work, effects)
 
     async def _handled(
@@ -210,13 +211,18 @@ class Receiver:
 class _Work:
     """One transaction in hand."""
 
-    def __init__(self, origin: ServerName, txn_id: str, done: frozenset[bytes]) -> None:
-        self.origin = origin
+    def __init__(self, request: Authenticated, txn_id: str, done: frozenset[bytes]) -> None:
+        self.request = request
+        self.origin = request.origin
         self.txn_id = txn_id
         self.results: dict[str, str | None] = {}
         self.effects: list[Effect] = []
         self.digests: list[bytes] = []
         self._already = done
+
+    def effects_of(self, kind: str, place: int) -> Effects:
+        """For the handler of one item."""
+        return Effects(f"{self.origin}/{self.txn_id}/{kind}/{place}", self.request)
 
     def begin(self, item: RawItem) -> bool:
         """Note the item; whether it is still to be done under this id."""
