@@ -263,6 +263,13 @@ async def test_web_sockets_and_lifespan() -> None:
     assert sent == [{"type": "websocket.close", "code": 1008}]
 
 
+@pytest.mark.parametrize("paths", ["", "_matrix/", [], ["/a/", "b/"]])
+def test_paths_that_would_protect_nothing_are_refused(paths: Any) -> None:
+    with pytest.raises(BadConfiguration) as caught:
+        RequireSignature(Starlette(), Fed(), paths=paths)
+    assert caught.value.code == "web-paths"
+
+
 # --- Under a foreign server, here uvicorn as it is ---
 
 

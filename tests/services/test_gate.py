@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from ranvier.errors import Unauthenticated
 from ranvier.limits import DAY_MS, HOUR_MS, Limits, Ms
 from ranvier.protocol.certificates import fingerprint
 from ranvier.protocol.keys import OldVerifyKey, build_v2_document
 from ranvier.protocol.routes import Mode
 from ranvier.protocol.signing import generate_signing_key
+from ranvier.services.gate import InboundRequest
 from ranvier.services.trust import ClientCertificate, TrustMode, TrustRule
 from ranvier.world.faults import Fault
 from tests.services.gaterig import ALIAS, TARGET, US, Rig, request, signed
@@ -250,6 +255,41 @@ async def test_a_header_can_be_judged_before_its_body_is_read() -> None:
     assert (claim.origin, claim.destination) == (name(), US)
     passed = await rig.gate.authenticate(request(method="PUT", body=BODY), claim=claim)
     assert passed.content == {"a": 1}
+
+
+HEADER = st.one_of(
+    st.text(st.characters(max_codepoint=255)),
+    st.builds(
+        lambda name, value, rest: f"X-Matrix origin={name},key={value},sig=AAAA,{rest}",
+        st.sampled_from([NAME, US, "[::1]", "a.b:65536", "", '"\\""', "1.2.3.4"]),
+        st.sampled_from([KEY.key_id, "ed25519:", ":", "rsa:1", '"ed25519:\u00e4"']),
+        st.text(st.characters(max_codepoint=255), max_size=40),
+    ),
+    st.just(signed()),
+)
+
+
+@pytest.mark.req("AUTH-23")
+@settings(max_examples=150, deadline=None)
+@given(
+    headers=st.lists(HEADER, max_size=3),
+    method=st.text(st.characters(max_codepoint=255), max_size=8),
+    target=st.text(st.characters(max_codepoint=255), max_size=40),
+    body=st.one_of(st.binary(max_size=40), st.sampled_from([BODY, DEEP, b"null", b'"\\ud800"'])),
+    lenient=st.booleans(),
+)
+def test_whatever_a_stranger_sends_is_refused_and_nothing_else_happens(
+    headers: list[str], method: str, target: str, body: bytes, lenient: bool
+) -> None:
+    odd = InboundRequest(
+        method=method, targets=(target,), authorization=tuple(headers), body=body, client="x"
+    )
+
+    async def ask() -> None:
+        with pytest.raises(Unauthenticated):
+            await Rig().gate.authenticate(odd, lenient=lenient)
+
+    asyncio.run(ask())
 
 
 # --- Keys ---

@@ -26,7 +26,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
-from ranvier.errors import Unauthenticated
+from ranvier.errors import BadConfiguration, Unauthenticated
 from ranvier.faces.answers import refused, send_answer
 from ranvier.faces.inbound import authenticate
 from ranvier.protocol.text import shown
@@ -52,12 +52,19 @@ class Gated(Protocol):
 
 
 class RequireSignature:
-    """ASGI middleware. ``paths``: a prefix or several; by default everything is protected."""
+    """ASGI middleware. ``paths``: a prefix or several; by default everything is protected.
+
+    Raises: BadConfiguration (``web-paths``), for paths that would protect nothing.
+    """
 
     def __init__(self, app: Asgi, federation: Gated, paths: str | Sequence[str] = "/") -> None:
         self._app = app
         self._federation = federation
         self._prefixes = (paths,) if isinstance(paths, str) else tuple(paths)
+        if not self._prefixes or not all(each.startswith("/") for each in self._prefixes):
+            raise BadConfiguration(
+                "web-paths", f"paths {self._prefixes!r}: each begins with a slash, as in '/a/'"
+            )
         self._whole = frozenset(each.rstrip("/") for each in self._prefixes)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
