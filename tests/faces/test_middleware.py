@@ -22,7 +22,9 @@ from ranvier.errors import BadConfiguration
 from ranvier.limits import Limits
 from ranvier.net.clock import SystemClock
 from ranvier.protocol.addresses import Address
+from ranvier.protocol.certificates import fingerprint
 from ranvier.services.gate import Gate
+from ranvier.services.trust import ClientCertificate, TrustRule
 from ranvier.web import Authenticated, RequireSignature, authenticated
 from ranvier.world.world import World
 from tests.rigs.listening import Caller, Reply, limits, listening
@@ -36,10 +38,12 @@ BODY = b'{"event":{"type":"m.room.message"}}'
 class Fed:
     """As much of a federation as the middleware wants."""
 
-    def __init__(self, budget: Limits | None = None) -> None:
+    def __init__(self, budget: Limits | None = None, *rules: TrustRule) -> None:
         world = World()
         self.peer = Peer(world)
-        self.gate = Gate(keyring(world), (US,), clock=SystemClock(), limits=budget or world.limits)
+        self.gate = Gate(
+            keyring(world, *rules), (US,), clock=SystemClock(), limits=budget or world.limits
+        )
 
 
 def fastapi(fed: Fed) -> Any:
@@ -268,6 +272,38 @@ def test_paths_that_would_protect_nothing_are_refused(paths: Any) -> None:
     with pytest.raises(BadConfiguration) as caught:
         RequireSignature(Starlette(), Fed(), paths=paths)
     assert caught.value.code == "web-paths"
+
+
+@pytest.mark.req("SEED-21", "AUTH-30")
+@pytest.mark.parametrize(
+    ("leaf", "found"), [(b"own", "matched"), (b"another", "other"), (None, "none")]
+)
+async def test_the_certificate_that_the_listener_saw_is_held_against_the_origins(
+    leaf: bytes | None, found: str
+) -> None:
+    seen: list[Authenticated] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(authenticated(Request(scope)))
+
+    async def receive() -> Any:
+        return {"type": "http.request"}
+
+    rule = TrustRule(
+        names=(NAME,),
+        leaves=frozenset({fingerprint(b"own")}),
+        client_certificate=ClientCertificate.RECORD,
+    )
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/x",
+        "query_string": b"",
+        "headers": [(b"authorization", signed(target="/x").encode())],
+        "extensions": {"ranvier": {"raw_target": b"/x", "peer_leaf": leaf}},
+    }
+    await RequireSignature(app, Fed(None, rule))(scope, receive, None)
+    assert [each.client_certificate for each in seen] == [found]
 
 
 # --- Under a foreign server, here uvicorn as it is ---
