@@ -362,7 +362,9 @@ async def test_a_bad_body_under_a_streamed_answer_cuts_it() -> None:
         assert (await caller.end()).endswith(b"half")
 
 
-async def test_the_application_hears_of_a_lost_connection() -> None:
+@pytest.mark.parametrize("reset", [True, False])
+async def test_the_application_hears_of_a_lost_connection(reset: bool) -> None:
+    """At once after a reset; after a mere end, which may be of one side, in bounded time."""
     heard = asyncio.Event()
 
     async def waiting(scope: Any, receive: Any, send: Any) -> None:
@@ -375,8 +377,74 @@ async def test_the_application_hears_of_a_lost_connection() -> None:
         async with await house.call() as caller:
             await caller.send(get("/1") + get("/2"))
             await asyncio.sleep(0.05)
+            if reset:
+                caller.reset()
+        if not reset:
+            await house.later(59)
+            assert not heard.is_set()
+            await house.later(2)
         async with asyncio.timeout(5):
             await heard.wait()
+        await house.later(0)
+        assert not house.listener.hall.guests
+
+
+async def slowly(scope: Any, receive: Any, send: Any) -> None:
+    """Answers as :func:`echo`, a moment later."""
+    if scope["type"] == "http":
+        await asyncio.sleep(0.2)
+        await echo(scope, receive, send)
+
+
+@pytest.mark.parametrize(
+    ("sent", "answers"),
+    [
+        (get("/1"), 1),
+        (PUT + b"Content-Length: 2\r\n\r\nab", 1),
+        (get("/1") + get("/2") + get("/3"), 3),
+        (get("/1") + LINE, 1),  # half a head more: the whole requests are answered
+        (get(VERSION), 1),  # from finished bytes
+        (get("/1") + b"garbage\r\n\r\n", 2),  # the refusal too
+        (PUT + b"Content-Length: 3\r\n\r\nab", 0),  # half a body
+        (LINE, 0),
+        (b"", 0),
+    ],
+)
+async def test_a_peer_that_ends_its_own_side_gets_its_answers_and_a_close(
+    sent: bytes, answers: int
+) -> None:
+    async with listening(slowly) as house, await house.call() as caller:
+        await caller.send(sent)
+        caller.writer.write_eof()
+        for _ in range(answers):
+            assert (await caller.reply()).status in (200, 400)
+        assert await caller.end() == b""
+
+
+async def test_a_tls_peer_that_ends_is_closed_in_good_order(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with listening(slowly, tls=True) as house:
+        async with await house.call() as caller:
+            await caller.send(get("/1"))
+            await asyncio.sleep(0.05)
+        async with asyncio.timeout(5):
+            await house.listener.hall.empty.wait()
+    assert caplog.text == ""
+
+
+@pytest.mark.req("AUTH-32")
+@pytest.mark.parametrize("line", ["X: a", "Expect: 100-continue"])
+async def test_too_large_a_body_is_refused_before_a_byte_of_it_is_sent(line: str) -> None:
+    async def never(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] != "http"
+
+    budget = limits(listen_body_bytes=1000)
+    async with listening(never, budget=budget) as house, await house.call() as caller:
+        head = f"PUT /x HTTP/1.1\r\nHost: us.test\r\n{line}\r\nContent-Length: 1001\r\n\r\n"
+        reply = await caller.ask(head.encode())
+        assert (reply.status, reply.json["errcode"]) == (413, "M_TOO_LARGE")
+        assert house.refused == {"body-too-large": 1}
 
 
 async def test_a_peer_that_does_not_read_is_cut_off() -> None:

@@ -277,7 +277,7 @@ async def test_the_oldest_handshake_gives_way_to_a_newcomer() -> None:
 async def test_a_handshake_that_never_began_leaves_no_socket_behind() -> None:
     async with listening(tls=True) as house:
         ours, theirs = socket.socketpair()
-        house.listener._welcome(ours)
+        house.listener._welcome(ours, "127.0.0.1", None)
         next(iter(house.listener._greetings)).cancel()
         await asyncio.sleep(0.01)
         assert ours.fileno() == -1

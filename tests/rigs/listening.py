@@ -11,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -20,8 +22,10 @@ import msgspec
 
 from ranvier.faces.asgi import FederationApp
 from ranvier.limits import Limits, Ms
+from ranvier.net.clientcerts import AskingServerTls
 from ranvier.net.clock import SystemClock
 from ranvier.net.listen import Asgi, Listener
+from ranvier.net.proxies import TrustedProxy
 from ranvier.net.tls_server import ServerTls
 from ranvier.protocol.addresses import Address
 from ranvier.protocol.names import ServerName
@@ -71,8 +75,11 @@ class Caller:
     writer: asyncio.StreamWriter
 
     @classmethod
-    async def to(cls, address: Address, tls: bool = False) -> Self:
-        context = ssl._create_unverified_context() if tls else None
+    async def to(
+        cls, address: Address, tls: bool = False, context: ssl.SSLContext | None = None
+    ) -> Self:
+        if tls and context is None:
+            context = ssl._create_unverified_context()
         reader, writer = await asyncio.open_connection(address.ip, address.port, ssl=context)
         return cls(reader, writer)
 
@@ -89,6 +96,12 @@ class Caller:
         """The certificate that this connection was shown."""
         shown: bytes = self.writer.get_extra_info("ssl_object").getpeercert(True)
         return shown
+
+    def reset(self) -> None:
+        """End by a reset, not by a close."""
+        ended = self.writer.get_extra_info("socket")
+        ended.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
 
     async def send(self, data: bytes) -> None:
         self.writer.write(data)
@@ -134,12 +147,12 @@ class House:
     tls: bool
     seen: list[Any] = field(default_factory=list)
 
-    async def call(self) -> Caller:
-        return await Caller.to(self.address, self.tls)
+    async def call(self, context: ssl.SSLContext | None = None) -> Caller:
+        return await Caller.to(self.address, self.tls, context)
 
-    async def once(self, data: bytes) -> Reply:
+    async def once(self, data: bytes, context: ssl.SSLContext | None = None) -> Reply:
         """One request over a connection of its own."""
-        async with await self.call() as caller:
+        async with await self.call(context) as caller:
             return await caller.ask(data)
 
     async def later(self, seconds: float) -> None:
@@ -168,10 +181,16 @@ async def listening(
     app: Asgi | None = None,
     *,
     tls: bool = False,
+    asking: bool = False,
     budget: Limits = DEFAULTS,
     files: certs.Identity | None = None,
+    proxies: tuple[TrustedProxy, ...] = (),
 ) -> AsyncIterator[House]:
-    """Serve ``app`` (default: the federation app) on a free loopback port."""
+    """Serve ``app`` (default: the federation app) on a free loopback port.
+
+    ``asking``: over TLS, and clients are asked for a certificate.
+    """
+    tls = tls or asking
     clock = ShiftedClock()
     desk = FederationApp(identity(clock))
     pair = (files or certs.good("us.test")).files
@@ -182,7 +201,8 @@ async def listening(
         port=0,
         clock=clock,
         limits=budget,
-        tls=_server_tls(pair, clock) if tls else None,
+        tls=_server_tls(pair, clock, asking) if tls else None,
+        proxies=proxies,
         grace_seconds=1.0,
     )
     address = await listener.start()
@@ -192,7 +212,7 @@ async def listening(
         await listener.stop()
 
 
-def _server_tls(pair: tuple[str, str], clock: SystemClock) -> ServerTls:
+def _server_tls(pair: tuple[str, str], clock: SystemClock, asking: bool) -> ServerTls:
     paths = [certs.scratch() / each for each in pair]
     paths[1].chmod(0o600)
-    return ServerTls(paths[0], paths[1], clock)
+    return (AskingServerTls if asking else ServerTls)(paths[0], paths[1], clock)

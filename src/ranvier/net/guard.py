@@ -2,46 +2,38 @@
 
 uvicorn takes 60,000 headers or one of 20 MB, waits for ever for the second half
 of a head, accepts HTTP/1.1 without ``Host``, adds chunked trailers to the
-headers, goes on reading after ``Connection: close`` and answers garbage in plain
-text. :class:`GuardedProtocol` closes these holes (decisions D18 to D20). It
-stays under 150 lines, so that it can be read against uvicorn's own code.
+headers, goes on reading after ``Connection: close``, answers garbage in plain
+text and hangs up on a peer that has said all and waits for its answer.
+:class:`GuardedProtocol` closes the holes in what is read,
+:class:`~ranvier.net.connection.Connection` those in how a connection goes on and
+ends (decisions D18 to D20). Together they stay short, so that they can be read
+against uvicorn's own code.
 
-* One connection is in one :class:`~ranvier.net.stay.Phase` at a time, with one
-  deadline. Flags say what is being read; :meth:`GuardedProtocol.settle` derives
-  the phase from them.
-* A refusal is one JSON answer and the end of the connection. What still arrives
-  is dropped for a second, or the reset that an early close provokes
-  would overtake the answer.
 * **Ready answers.** A GET without a body whose raw target the desk knows is
   answered here from finished bytes: no scope, no task. Everything else goes to
   the application through uvicorn's own request cycle.
 * The raw request target, which signatures cover and which uvicorn's scope loses
   (``/x?`` and ``/x``, ``#f``, an absolute form's host), is in
-  ``scope["extensions"]["ranvier"]``, with the leaf certificates of both ends.
+  ``scope["extensions"]["ranvier"]``, with the leaf certificates of both ends; the
+  peer's may come from a proxy of ours (:mod:`ranvier.net.proxies`).
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import math
 from typing import Any
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from ranvier.net.hall import Hall
+from ranvier.net.connection import Connection
+from ranvier.net.hall import Arrival, Hall
 from ranvier.net.heads import Budget, Refused, check_head
-from ranvier.net.stay import Phase, Stay
+from ranvier.net.stay import Phase
 
 PIPELINE_MOST = 16
 """Requests of one connection in one read, or waiting; no peer of ours pipelines at all."""
-
-TOO_SLOW = {
-    Phase.HEAD: ("head-too-slow", "the head of the request came too slowly"),
-    Phase.BODY: ("body-too-slow", "the body of the request came too slowly"),
-}
 
 logger = logging.getLogger("ranvier.listen")
 
@@ -60,45 +52,15 @@ def reason_of(error: Exception) -> Refused:
     return Refused(500, "listener-failed", "the server failed")
 
 
-class GuardedProtocol(HttpToolsProtocol):
+class GuardedProtocol(Connection):
     """One connection. The module says what is guarded and why."""
 
     def __init__(
-        self, config: Config, hall: Hall, app_state: dict[str, Any], leaf: bytes | None
+        self, config: Config, hall: Hall, app_state: dict[str, Any], arrival: Arrival
     ) -> None:
-        super().__init__(config, hall.state, app_state, asyncio.get_running_loop())
-        self.logger, self.access_log = logger, False
-        self.hall, self.limits, self.leaf = hall, hall.limits, leaf
-        self.told: dict[object, object] = {}
-        self.running: Any = None  # the cycle whose answer is being made
-        self.farewell: bytes | None = None  # the last answer, while earlier ones are owed
+        super().__init__(config, hall, app_state, arrival)
         self.quick: bytes | None = None  # the ready answer to the message being read
-        self.begun = False  # a head has begun and is not complete
-        self.reading = False  # a message for the application, its body not complete
-        self.keep, self.done = True, False  # done: not one more request will be read
         self.budget, self.burst = Budget(hall.limits), 0
-        self.head_since = self.body_since = hall.tick
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn does: always a Transport
-        super().connection_made(transport)
-        tls = transport.get_extra_info("ssl_object")
-        peer = tls.getpeercert(True) if tls else None
-        self.told = {"peer_leaf": peer, "local_leaf": self.leaf}
-        self.stay = Stay(self.limits, transport, self.hall.tick)
-        self.hall.arrived(self)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.hall.gone(self)
-        self.pipeline.clear()
-        if self.running is not None:
-            self.running.disconnected = True
-            self.running.message_event.set()
-        super().connection_lost(exc)
-
-    @property
-    def owes(self) -> bool:
-        """Whether the application still works on an answer."""
-        return self.running is not None and not self.cycle.response_complete
 
     def data_received(self, data: bytes) -> None:
         if self.done or self.stay.phase is Phase.ENDING:
@@ -136,13 +98,21 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         parser, version = self.parser, self.parser.get_http_version()
         body = check_head(version, self.url, self.headers, self.limits)
+        peer = self.peer_leaf
+        if self.hall.proxies.headers:
+            peer = self.hall.proxies.take(self.headers, self.arrival.believed) or peer
         self.begun, last = False, version == "1.0" or parser.should_upgrade()
         self.keep = parser.should_keep_alive() and not last and self.keep
         if not (body or self.owes) and parser.get_method() == b"GET":
-            self.quick = self.hall.answer(self.url, self.leaf, self.keep)
+            self.quick = self.hall.answer(self.url, self.arrival.leaf, self.keep)
             if self.quick is not None:
                 return
-        self.scope["extensions"] = {"ranvier": {"raw_target": self.url, **self.told}}
+        told: dict[object, object] = {
+            "raw_target": self.url,
+            "peer_leaf": peer,
+            "local_leaf": self.arrival.leaf,
+        }
+        self.scope["extensions"] = {"ranvier": told}
         super().on_headers_complete()
         self.reading, self.cycle.keep_alive = True, self.keep
 
@@ -168,67 +138,3 @@ class GuardedProtocol(HttpToolsProtocol):
         elif self.farewell is not None:
             self.stay.say_last(self.farewell, self.hall.tick)
         self.settle()
-
-    def settle(self) -> None:
-        """Derive the phase from what is read and what is owed."""
-        if self.stay.phase is Phase.ENDING:
-            return
-        if self.reading and not self.pipeline:
-            self.stay.wait(Phase.BODY, self.body_since)
-        elif self.owes:
-            self.stay.wait(Phase.BUSY, self.hall.tick)
-        elif self.done or self.transport.is_closing():
-            self.stay.leave(self.hall.tick)
-        elif self.begun:
-            self.stay.wait(Phase.HEAD, self.head_since)
-        else:
-            self.stay.wait(Phase.IDLE, self.hall.tick)
-
-    def refuse(self, why: Refused) -> None:
-        """Answer and end; answers that are owed go out first."""
-        self.done = True
-        if not why.status:
-            return
-        logger.debug("refused a request: %s (%s)", why.reason, why.code)
-        answer = self.hall.refusal(why)
-        if self.reading and self.running is self.cycle:  # the application has this message
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
-            if self.cycle.response_started:  # it cannot be answered twice
-                self.stay.leave(self.hall.tick)
-            else:
-                self.stay.say_last(answer, self.hall.tick)
-            return
-        if self.reading:  # it waits: forget it
-            self.pipeline.popleft()
-            self.cycle = self.pipeline[0][0] if self.pipeline else self.running
-        self.reading = False
-        if self.owes:
-            self.farewell = answer
-        else:
-            self.stay.say_last(answer, self.hall.tick)
-
-    def overdue(self) -> None:
-        if self.stay.phase in TOO_SLOW:
-            self.refuse(Refused(408, *TOO_SLOW[self.stay.phase]))
-        else:
-            self.stay.leave(self.hall.tick)
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self.stay.stall(self.hall.tick)
-        self.flow.pause_reading()
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self.stay.stalled = math.inf
-        self.flow.resume_reading()
-
-    def shutdown(self) -> None:
-        """Close now, or after the answer that is owed."""
-        self.keep = False
-        if self.owes:
-            self.done = not self.reading
-            self.cycle.keep_alive = False
-        else:
-            self.stay.leave(self.hall.tick)

@@ -16,10 +16,13 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import Protocol
 
+import msgspec
 from uvicorn.server import ServerState
 
 from ranvier.limits import Limits
 from ranvier.net.heads import Refused
+from ranvier.net.proxies import Proxies
+from ranvier.net.seats import Seats
 from ranvier.net.stay import DAWDLING, RESTING, Stay
 from ranvier.plugs import Clock
 
@@ -39,9 +42,23 @@ class Desk(Protocol):
         """The JSON body for an error that the listener answers by itself."""
 
 
+class Arrival(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a connection before its first byte.
+
+    ``client``: whose seat it takes. ``leaf``: our certificate (DER) that it is
+    shown. ``believed``: the header about the client that is believed of this peer;
+    ``None``: it is no proxy of ours.
+    """
+
+    client: str
+    leaf: bytes | None
+    believed: bytes | None
+
+
 class Guest(Protocol):
     """A connection, as the hall sees it."""
 
+    arrival: Arrival
     stay: Stay
     transport: asyncio.Transport
 
@@ -74,10 +91,14 @@ class Hall:
     of the last sweep; ``date`` is the ``Date`` header's value.
     """
 
-    def __init__(self, desk: Desk, clock: Clock, limits: Limits) -> None:
+    def __init__(
+        self, desk: Desk, clock: Clock, limits: Limits, proxies: Proxies | None = None
+    ) -> None:
         self.desk = desk
         self.clock = clock
         self.limits = limits
+        self.proxies = proxies or Proxies()
+        self.seats = Seats(limits.listen_connections_per_client)
         self.state = ServerState()
         self.refused: Counter[str] = Counter()
         self.guests: set[Guest] = set()
@@ -108,21 +129,25 @@ class Hall:
     def arrived(self, guest: Guest) -> None:
         """A connection is ready."""
         self.guests.add(guest)
+        self.seats.sit(guest.arrival.client, guest)
         self.empty.clear()
 
     def gone(self, guest: Guest) -> None:
         """A connection is closed; it may not have arrived."""
         self.guests.discard(guest)
+        self.seats.leave(guest.arrival.client, guest)
         if not self.guests:
             self.empty.set()
 
-    def make_room(self) -> bool:
+    def make_room(self, client: str | None = None) -> bool:
         """End the connection that has idled longest, or else the one that has dawdled longest.
 
-        At once, so that the seat is free. ``False`` if every connection is being worked for.
+        Of one client, or of all. At once, so that the seat is free. ``False`` if every
+        connection is being worked for.
         """
+        among = self.guests if client is None else self.guests & self.seats.of(client)
         for phases in (RESTING, DAWDLING):
-            found = [guest for guest in self.guests if guest.stay.phase in phases]
+            found = [guest for guest in among if guest.stay.phase in phases]
             if found:
                 oldest = min(found, key=lambda guest: guest.stay.since)
                 oldest.transport.abort()

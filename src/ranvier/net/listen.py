@@ -4,7 +4,8 @@ It accepts by itself instead of letting the loop do so, for three reasons: the
 TLS context is chosen per connection (a new certificate counts at once), a
 handshake counts against the number of connections and has a time limit, and
 when all seats are taken the connection that has idled longest gives way, so that
-idlers cannot keep others out.
+idlers cannot keep others out. One client may have only some of the seats (see
+:mod:`ranvier.net.seats`): beyond them its own connections give way to each other.
 
 The listener lives in the caller's event loop and installs no signal handlers.
 """
@@ -17,7 +18,7 @@ import errno
 import ipaddress
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from uvicorn.config import Config
@@ -27,7 +28,10 @@ from uvicorn.lifespan.on import LifespanOn
 from ranvier.errors import BadConfiguration
 from ranvier.limits import Limits
 from ranvier.net.guard import GuardedProtocol
-from ranvier.net.hall import Desk, Hall
+from ranvier.net.hall import Arrival, Desk, Hall
+from ranvier.net.proxies import Proxies, TrustedProxy
+from ranvier.net.seats import MANY, client_of
+from ranvier.net.stay import LINGER_SECONDS, Phase
 from ranvier.net.tls_server import ServerTls
 from ranvier.plugs import Clock
 from ranvier.protocol.addresses import Address
@@ -51,6 +55,7 @@ class Listener:
     ``desk`` gives the finished answers and the error bodies; it is usually the
     :class:`~ranvier.faces.asgi.FederationApp` inside ``app``, or ``app`` itself.
     Without ``tls`` it speaks plain HTTP: only behind a proxy that ends TLS.
+    ``proxies`` are those that we believe (see :mod:`ranvier.net.proxies`).
     ``grace_seconds``: how long :meth:`stop` waits for answers under way.
     """
 
@@ -64,6 +69,7 @@ class Listener:
         clock: Clock,
         limits: Limits,
         tls: ServerTls | None = None,
+        proxies: Iterable[TrustedProxy] = (),
         grace_seconds: float = 10.0,
     ) -> None:
         self._at = (host, port)
@@ -71,7 +77,7 @@ class Listener:
         self._limits = limits
         self._tls = tls
         self._grace = grace_seconds
-        self.hall = Hall(desk, clock, limits)
+        self.hall = Hall(desk, clock, limits, Proxies(proxies))
         self._config = uvicorn_config(JsonErrors(app, desk))
         self._lifespan: LifespanOn | LifespanOff | None = None
         self._socket: socket.socket | None = None
@@ -108,9 +114,11 @@ class Listener:
         await asyncio.gather(*work, *self._greetings, return_exceptions=True)
         for guest in tuple(self.hall.guests):
             guest.shutdown()
-        with contextlib.suppress(TimeoutError):
-            async with self._clock.timeout(self._grace):
-                await self.hall.empty.wait()
+        await self._emptied(LINGER_SECONDS)
+        for guest in tuple(self.hall.guests):
+            if guest.stay.phase is Phase.ENDING:  # nothing is owed; it does not say good-bye
+                guest.transport.abort()
+        await self._emptied(self._grace)
         for guest in tuple(self.hall.guests):
             guest.transport.abort()
         await self.hall.empty.wait()
@@ -120,6 +128,12 @@ class Listener:
         lifespan, self._lifespan = self._lifespan, None
         if lifespan is not None:
             await lifespan.shutdown()
+
+    async def _emptied(self, seconds: float) -> None:
+        """Wait until everybody is gone, or so long."""
+        with contextlib.suppress(TimeoutError):
+            async with self._clock.timeout(seconds):
+                await self.hall.empty.wait()
 
     def _bind(self) -> socket.socket:
         host, port = self._at
@@ -133,7 +147,7 @@ class Listener:
         turn = 0
         while True:
             try:
-                accepted, _ = await loop.sock_accept(listening)
+                accepted, peer = await loop.sock_accept(listening)
             except OSError as error:  # out of descriptors, or the peer was gone already
                 room = error.errno in _SHORT and self._make_room()
                 if not room:
@@ -143,12 +157,23 @@ class Listener:
             turn += 1
             if turn % TURN == 0:
                 await self._clock.sleep(0)
-            taken = len(self.hall.guests) + len(self._greetings)
-            if taken >= self._limits.listen_connections and not self._make_room():
-                self.hall.refused["no-seat"] += 1
+            believed = self.hall.proxies.header_of(peer[0])
+            client = client_of(peer[0]) if believed is None else MANY
+            refused = self._why_no_seat(client)
+            if refused:
+                self.hall.refused[refused] += 1
                 accepted.close()
             else:
-                self._welcome(accepted)
+                self._welcome(accepted, client, believed)
+
+    def _why_no_seat(self, client: str) -> str:
+        """The code of the refusal; empty if there is a seat, or one could be made free."""
+        if self.hall.seats.full(client) and not self.hall.make_room(client):
+            return "no-seat-for-client"
+        taken = len(self.hall.guests) + len(self._greetings)
+        if taken >= self._limits.listen_connections and not self._make_room():
+            return "no-seat"
+        return ""
 
     def _make_room(self) -> bool:
         """Handshakes give way if they take half of the seats, or if nobody idles."""
@@ -160,24 +185,28 @@ class Listener:
             oldest.cancel()
         return oldest is not None
 
-    def _welcome(self, accepted: socket.socket) -> None:
+    def _welcome(self, accepted: socket.socket, client: str, believed: bytes | None) -> None:
         def done(task: asyncio.Task[None]) -> None:
             self._greetings.pop(task, None)
+            self.hall.seats.leave(client, task)
             if task.cancelled():  # before it began
                 accepted.close()
 
-        greeting = asyncio.get_running_loop().create_task(self._greet(accepted))
+        work = self._greet(accepted, client, believed)
+        greeting = asyncio.get_running_loop().create_task(work)
         self._greetings[greeting] = None
+        self.hall.seats.sit(client, greeting)
         greeting.add_done_callback(done)
 
-    async def _greet(self, accepted: socket.socket) -> None:
+    async def _greet(self, accepted: socket.socket, client: str, believed: bytes | None) -> None:
         """The TLS handshake; the connection lives on by itself."""
         context, leaf = self._tls.current() if self._tls else (None, None)
+        arrival = Arrival(client=client, leaf=leaf, believed=believed)
         assert self._lifespan is not None
         state = self._lifespan.state
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: GuardedProtocol(self._config, self.hall, state, leaf),
+                lambda: GuardedProtocol(self._config, self.hall, state, arrival),
                 accepted,
                 ssl=context,
                 ssl_handshake_timeout=self._limits.listen_head_seconds if context else None,
@@ -262,7 +291,8 @@ def _listening(host: str, port: int) -> socket.socket:
             "listen-host-not-ip", f"{host!r} is not an IP address to listen on"
         ) from None
     family = socket.AF_INET6 if ip.version == 6 else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_STREAM)
+    # Named TCP, or asyncio leaves Nagle's algorithm on: 40 ms for every answer in two pieces.
+    made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         made.setblocking(False)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -12,7 +12,7 @@ the old one stays, and the fault is logged once and kept in
 :attr:`ServerTls.problem`.
 
 We never ask for a client certificate here: the standard library cannot accept
-one of an unknown authority without ending the handshake.
+one of an unknown authority without ending the handshake. :mod:`ranvier.net.clientcerts` can.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ class ServerTls:
 
     Raises BadConfiguration when made: with no usable pair there is nothing to keep.
     """
+
+    kind: type[ssl.SSLContext] = ssl.SSLContext
 
     def __init__(self, certificate: Path, key: Path, clock: Clock) -> None:
         self._paths = (certificate, key)
@@ -70,7 +72,7 @@ class ServerTls:
     def _load(self) -> tuple[ssl.SSLContext, bytes]:
         self._content = self._read()
         certificate, key = self._paths
-        context = _context()
+        context = _context(self.kind)
         try:
             context.load_cert_chain(certificate, key, password=lambda: b"")
             return context, shown_leaf(context)
@@ -114,8 +116,8 @@ class LeafFile:
             ) from None
 
 
-def _context() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+def _context(kind: type[ssl.SSLContext]) -> ssl.SSLContext:
+    context = kind(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["http/1.1"])
