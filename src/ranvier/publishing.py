@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from ranvier.config import Config
+from ranvier.config import ClientCertificates, Config
 from ranvier.edges import load_edge
 from ranvier.limits import Limits
 from ranvier.plugs import Clock
@@ -69,15 +69,25 @@ def make_exchange(
 
 def make_listener(config: Config, app: Any, clock: Clock, limits: Limits) -> Serving:
     """A listener for ``app`` where the configuration says. Raises: BadConfiguration."""
-    tls = load_edge("server-tls")(*_tls_files(config), clock) if config.listen.tls else None
+    listen, tls = config.listen, None
+    if listen.tls:
+        asking = listen.client_certificates is ClientCertificates.ASK
+        edge = load_edge("asking-server-tls" if asking else "server-tls")
+        tls = edge(*_tls_files(config), clock)
     listener: Serving = load_edge("listener")(
         app,
         app,
-        host=config.listen.ip,
-        port=config.listen.port,
+        host=listen.ip,
+        port=listen.port,
         clock=clock,
         limits=limits,
         tls=tls,
+        proxies=[
+            load_edge("trusted-proxy")(
+                networks=each.networks, certificate_header=each.client_certificate_header
+            )
+            for each in listen.proxies
+        ],
     )
     return listener
 

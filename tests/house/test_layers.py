@@ -37,7 +37,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "handlers": CORE | {"services"},
     "federation": CORE
     | {"services", "doctor", "config", "edges", "handlers", "parts", "publishing", "queue"},
-    "faces": CORE | {"services", "doctor", "config", "edges", "federation", "__init__"},
+    "faces": CORE
+    | {"services", "doctor", "config", "edges", "federation", "parts", "publishing", "__init__"},
     "web": CORE | {"services", "faces"},
     "__init__": CORE | {"federation", "config", "parts", "services"},
     "__main__": {"faces"},
@@ -45,7 +46,6 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 ALSO: dict[str, set[str]] = {
     "ranvier.faces.lab": EDGES,
-    "ranvier.faces.demo": EDGES,  # a federation that lives inside one process
     "ranvier.edges": {"faces"},  # the application that federation hands out
 }
 """Single modules that may do more than their room."""

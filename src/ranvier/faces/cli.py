@@ -42,6 +42,7 @@ app = App(
     help_flags=["--help", "-h"],
     version_flags=["--version"],
 )
+demo = App(name="demo", help="See a federation at work inside this process; no network is used.")
 keys = App(name="keys", help="Signing keys: other servers' and our own.")
 app.command(
     "ranvier.faces.commands.resolve:resolve",
@@ -84,6 +85,18 @@ app.command(
     ./dev serve and ranvier serve.
 
     Exit code 0, or 1 if there was nothing to retry or to drop.""",
+)
+app.command(demo)
+demo.command(
+    "ranvier.faces.commands.demo:demo_2014",
+    name="2014",
+    help="""The federation text of November 2014, played through from end to end.
+
+    Two servers with certificates of their own making, found by SRV records with
+    weights, known by key version 1; a signed transaction with a client certificate;
+    an endpoint that dies; a man in the middle who is refused. No network is used.
+
+    Exit code 0 if everything went as it was meant to.""",
 )
 app.command(keys)
 keys.command(

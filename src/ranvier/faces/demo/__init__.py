@@ -1,0 +1,1 @@
+"""Demonstrations that run whole federations inside one process."""
