@@ -228,3 +228,13 @@ async def test_what_waits_survives_both_ends(tmp_path: Path) -> None:
             async with asyncio.timeout(10):
                 while await a.queue.lanes():
                     await asyncio.sleep(0.01)
+
+
+async def test_a_peer_that_keeps_its_connection_does_not_hold_up_our_end(tmp_path: Path) -> None:
+    first, second = two_configs(tmp_path)
+    async with open_server(first) as a:
+        async with open_server(second):
+            await a.get(second.server_name, "/_matrix/federation/v1/version")
+            stopping = asyncio.timeout(8)  # a whole grace time is 10 s
+            await stopping.__aenter__()
+        await stopping.__aexit__(None, None, None)

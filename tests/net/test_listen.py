@@ -142,6 +142,14 @@ async def test_stopping_lets_an_answer_finish_and_closes_the_idle() -> None:
         await stopping
 
 
+async def test_answers_in_two_pieces_are_not_held_back() -> None:
+    async with listening() as house, await house.call() as caller:
+        await caller.ask(VERSION)
+        [guest] = house.listener.hall.guests
+        sock = guest.transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 async def test_stopping_does_not_wait_for_ever() -> None:
     async def endless(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
