@@ -10,22 +10,30 @@ happens at least once; ``effects.key`` is then the same at every repeat.
 * raising :class:`TryAgain` says that we cannot take it now: the whole transaction is
   answered 500 and comes again with the same id;
 * anything else that is raised is our own fault: it is logged, and spoils one item.
+
+The same holds for the filter and for the versions of rooms.
 """
 
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
 
 from ranvier.deeds import Effect, NoteEffect, SqlEffect
-from ranvier.errors import BadConfiguration
+from ranvier.errors import BadConfiguration, NotValid, StoreFault
 from ranvier.protocol.canonical import JsonObject
 from ranvier.protocol.edus import Edu
 from ranvier.protocol.names import ServerName
 from ranvier.services.gate import Authenticated
+
+FAILED = "the server failed at this item"
+"""All that a sender is told of a fault of ours."""
+
+logger = logging.getLogger("ranvier.receive")
 
 
 class TryAgain(Exception):
@@ -141,3 +149,21 @@ class Hooks:
     def for_edu(self, edu: Edu) -> Called | None:
         """The handler for its type, or the one for all types (``*``)."""
         return self.edus.get(edu.edu_type) or self.edus.get("*")
+
+    async def version_of(self, room_id: str) -> str | None:
+        """What :attr:`room_version` says. Raises: NotValid, TryAgain, StoreFault."""
+        return await _asked(self.room_version(room_id))
+
+    async def against(self, room_id: str, origin: ServerName) -> str | None:
+        """What :attr:`filter` says. Raises: NotValid, TryAgain, StoreFault."""
+        return await _asked(self.filter(room_id, origin))
+
+
+async def _asked(answer: Awaitable[str | None]) -> str | None:
+    try:
+        return await answer
+    except (NotValid, TryAgain, StoreFault):
+        raise
+    except Exception:
+        logger.exception("a hook failed at an item")
+        raise NotValid("hook-failed", FAILED, clause="[ranvier:hooks]") from None

@@ -65,7 +65,7 @@ class Inspector:
         self._limits = limits
 
     async def pdu(self, item: RawItem, origin: ServerName) -> InspectedPdu:
-        """Everything but the room's state. Raises: StoreFault."""
+        """Everything but the room's state. Raises: StoreFault, TryAgain."""
         if item.value is None:
             return InspectedPdu(refused=Malformed(item.code, item.problem))
         try:
@@ -76,7 +76,7 @@ class Inspector:
             return UNKNOWN_ROOM
         try:
             pdu = parse_pdu(item.raw, version, self._limits)
-            if reason := await self._hooks.filter(pdu.room_id, origin):
+            if reason := await self._hooks.against(pdu.room_id, origin):
                 raise NotValid("item-filtered", reason, clause="[s2s:server-access-control-lists]")
             await self._insist_signed(pdu, version)
         except (Malformed, NotValid) as error:
@@ -93,7 +93,7 @@ class Inspector:
                 room_id = room_id_of(event, room_version(said))
         if not isinstance(room_id, str):
             raise Malformed("pdu-room-id", "the event names no room", clause="[s2s:pdus]")
-        known = await self._hooks.room_version(room_id)
+        known = await self._hooks.version_of(room_id)
         return None if known is None else room_version(known)
 
     async def _insist_signed(self, pdu: ParsedPdu, version: RoomVersion) -> None:
@@ -111,7 +111,7 @@ class Inspector:
             verified_pdu(pdu, server, keys)
 
     async def edu(self, item: RawItem, origin: ServerName) -> Edu:
-        """Raises: Malformed, NotValid: this item is not taken."""
+        """Raises: Malformed, NotValid (this item is not taken), StoreFault, TryAgain."""
         if item.value is None:
             raise Malformed(item.code, item.problem)
         said = parse_edu(item.value)
@@ -122,7 +122,7 @@ class Inspector:
         refused = {
             room: reason
             for room in rooms_of(edu)
-            if (reason := await self._hooks.filter(room, origin))
+            if (reason := await self._hooks.against(room, origin))
         }
         if not refused:
             return edu

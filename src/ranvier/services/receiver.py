@@ -40,7 +40,7 @@ from ranvier.protocol.transactions import (
     parse_transaction,
 )
 from ranvier.services.gate import Authenticated
-from ranvier.services.hooks import Called, Effects, Hooks, TryAgain
+from ranvier.services.hooks import FAILED, Called, Effects, Hooks, TryAgain
 from ranvier.services.inflight import InFlight
 from ranvier.services.inspector import Inspector
 
@@ -198,7 +198,7 @@ class Receiver:
         except Exception:
             self.counts["handler-failed"] += 1
             logger.exception("the handler of an item of %s failed", work.origin)
-            return "the server failed at this item"
+            return FAILED
         self.counts["handled"] += 1
         work.effects.extend(effects.wanted)
         return None
