@@ -31,7 +31,7 @@ async def test_the_seed_works_as_one_system(tmp_path: Path) -> None:
     assert "PUT" in request.question
     assert sum("client certificate matched" in each for each in transaction.seen) == 2
     dials = failover.trail.of("dial")
-    assert [each.outcome for each in dials][0] is Outcome.FAILED
+    assert dials[0].outcome is Outcome.FAILED
     assert refused.trail.of("dial")[0].code == "tls-pin-mismatch"
     assert refused.trail.of("key-document")[-1].code == "key-signed-by-known"
     assert refused.trail.of("request") == ()

@@ -182,7 +182,7 @@ class Play:
         """One endpoint dies."""
         await self._stage.close_endpoint(self._endpoint)
         delivery, number = None, 1
-        while delivery is None or not _failed_over(delivery.trail) and number < DRAWS:
+        while delivery is None or (not _failed_over(delivery.trail) and number < DRAWS):
             self._came.clear()
             number += 1
             delivery = await self._send(number)
