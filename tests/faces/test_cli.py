@@ -374,7 +374,15 @@ def test_help_lists_every_command_with_what_it_does(printed: Printed) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["resolve"], ["serve"], ["keys", "fetch"], ["keys", "generate"], ["keys", "show"]],
+    [
+        ["resolve"],
+        ["serve"],
+        ["request"],
+        ["queue"],
+        ["keys", "fetch"],
+        ["keys", "generate"],
+        ["keys", "show"],
+    ],
 )
 def test_the_help_of_a_command_fits_into_80_columns(
     printed: Printed, words: list[str], monkeypatch: pytest.MonkeyPatch

@@ -15,6 +15,7 @@ from ranvier.errors import (
     DnsFault,
     Malformed,
     RanvierError,
+    Rejected,
     StoreFault,
 )
 from ranvier.faces.text import printable, render_trail, wrapped
@@ -35,9 +36,14 @@ COULD_NOT = {
 A_NAME = "A server name is HOST or HOST:PORT (IPv6 in [ ]); no https://, path or @user."
 
 CURES = {
-    "answer-unsupported": "Either a proxy in front of it lacks this path, or it publishes no such"
-    " version: key version 1 is for servers of 2014 alone.",
+    "M_UNAUTHORIZED": "It must be able to fetch our keys: is our server running, and reachable by"
+    " the name that we sign with? And is its clock right?",
+    "answer-redirect": "Something in front of it redirects; its owner should pass this path on.",
+    "answer-unsupported": "Either it has no such endpoint, or a proxy in front of it lacks this"
+    " path; key version 1 is for servers of 2014 alone.",
     "address-refused": "If you do mean to connect there: again with --allow-private.",
+    "client-certificate-refused": "Our certificate is outgoing.client_certificate in ranvier.toml:"
+    " is it the one they expect, and one for clients?",
     "config-not-toml": 'In TOML text goes in "quotes". All settings: docs/reference/config.md',
     "config-value": "All settings and their values: docs/reference/config.md",
     "connect-refused": "Is it running, and is the port right?",
@@ -45,6 +51,13 @@ CURES = {
     "key-name-matches": "If the server that the document names is the one you mean: ask by that"
     " name, port and all.",
     "no-address": "Is the name right, and does the DNS that was asked know it?",
+    "proxy-not-http": "Our proxy is outgoing.proxy in ranvier.toml.",
+    "proxy-refused": "Our proxy is outgoing.proxy in ranvier.toml: may it connect there, and are"
+    " its user and password right?",
+    "proxy-timeout": "Our proxy is outgoing.proxy in ranvier.toml.",
+    "proxy-unreachable": "Our proxy is outgoing.proxy in ranvier.toml: is it running there?",
+    "request-target": "A path begins with a slash: /_matrix/federation/v1/version",
+    "request-timeout": "If it is only slow: again with --timeout SECONDS.",
     "tls-closed": "Does it speak TLS there, and is the port right?",
     "tls-name-mismatch": "Ask by a name that is in the certificate; or its owner needs another.",
     "tls-pin-mismatch": "If its owner says that it was renewed: again with the new sha256:HEX.",
@@ -53,7 +66,8 @@ CURES = {
     "tls-unknown-authority": "If the authority is your own: again with --ca FILE.",
     "tls-expired": "Only its owner can cure this, by renewing the certificate.",
 }
-"""What the person at the terminal can do at once, by the code of a step or error."""
+"""What the person at the terminal can do at once, by the code of a step or error, or by what
+the other server calls it."""
 
 
 def exit_code_of(error: RanvierError) -> int:
@@ -116,7 +130,8 @@ def say_error(error: RanvierError) -> None:
     print(said, file=sys.stderr)
     if isinstance(error, Malformed) and error.code.startswith("name-"):
         print(f"  {A_NAME}", file=sys.stderr)
-    _say_cures([error.code, *_codes(error.trail)])
+    told = error.errcode if isinstance(error, Rejected) else ""
+    _say_cures([error.code, told, *_codes(error.trail)])
 
 
 def say_own_doing(trail: Trail) -> None:

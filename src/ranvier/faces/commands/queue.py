@@ -18,9 +18,10 @@ from ranvier.faces.outcome import GOOD, NO, print_json
 from ranvier.faces.text import printable, utc, wrapped
 from ranvier.federation import Federation
 from ranvier.limits import Ms
+from ranvier.protocol.names import parse_server_name_2014
 
 _UNDER = " " * 4
-Switch = Parameter(negative="")
+Switch = Parameter(negative="", show_default=False)
 
 
 async def queue(
@@ -53,35 +54,53 @@ async def queue(
     json:
         Print the same facts as JSON.
     """
-    if (retry and drop) or ((retry or drop) and name is None):
-        raise BadConfiguration(
-            "queue-options", "--retry or --drop, one of them, goes with a destination"
-        )
+    _check(name, retry=retry, drop=drop, parked=parked)
     async with _opened(config, data) as federation:
         if name is not None and retry:
-            return await _retry(federation, name)
+            return await _retry(federation, name, as_json=json)
         if name is not None and drop:
-            gone = await federation.queue.drop(name, parked_only=parked)
-            print(f"dropped for {printable(name)}: {gone}")
-            return GOOD if gone else NO
+            return await _drop(federation, name, parked_only=parked, as_json=json)
         lanes = await federation.queue.lanes(name)
         aside = await federation.queue.parked(name)
     if json:
         print_json({"lanes": msgspec.to_builtins(lanes), "parked": [_data(each) for each in aside]})
     else:
-        print("\n".join(_lines(lanes, aside, load_edge("clock")().now())) or "nothing waits")
+        nothing = "nothing waits" if name is None else f"nothing waits for {printable(name)}"
+        print("\n".join(_lines(lanes, aside, load_edge("clock")().now())) or nothing)
     return GOOD
 
 
-async def _retry(federation: Federation, name: str) -> int:
+def _check(name: str | None, *, retry: bool, drop: bool, parked: bool) -> None:
+    """Raises: BadConfiguration, Malformed."""
+    if (retry and drop) or (parked and not drop) or ((retry or drop) and name is None):
+        raise BadConfiguration(
+            "queue-options",
+            "--retry or --drop, one of them, goes with a destination; --parked with --drop",
+        )
+    if name is not None:
+        parse_server_name_2014(name)  # a slip of the pen is no empty queue
+
+
+async def _retry(federation: Federation, name: str, *, as_json: bool) -> int:
     found = await federation.queue.lanes(name)
     back = await federation.queue.retry(name)
-    if not found:
+    if as_json:
+        print_json({"destination": name, "found": bool(found), "put_back": back})
+    elif not found:
         print(f"nothing waits for {printable(name)}")
-        return NO
-    print(f"{printable(name)} is due now; parked items put back: {back}")
-    print("  The running server tries it within half a minute.")
-    return GOOD
+    else:
+        print(f"{printable(name)} is due now; parked items put back: {back}")
+        print("  The running server tries it within half a minute.")
+    return GOOD if found else NO
+
+
+async def _drop(federation: Federation, name: str, *, parked_only: bool, as_json: bool) -> int:
+    gone = await federation.queue.drop(name, parked_only=parked_only)
+    if as_json:
+        print_json({"destination": name, "dropped": gone})
+    else:
+        print(f"dropped for {printable(name)}: {gone}")
+    return GOOD if gone else NO
 
 
 @asynccontextmanager
@@ -101,14 +120,15 @@ async def _opened(path: Path | None, data: Path) -> AsyncIterator[Federation]:
 
 def _lines(lanes: tuple[LaneState, ...], parked: tuple[ParkedItem, ...], now: Ms) -> list[str]:
     lines: list[str] = []
+    aside: dict[str, list[ParkedItem]] = {}
+    for item in parked:
+        aside.setdefault(item.destination, []).append(item)
     for lane in lanes:
         lines.append(f"{printable(lane.destination)}  {_state(lane, now)}")
-        if lane.because:
-            lines += wrapped(printable(lane.because), first=_UNDER, later=_UNDER)
-        for item in parked:
-            if item.destination == lane.destination:
-                said = f"parked {item.kind} {item.event_id or item.id}: {item.because}"
-                lines += wrapped(printable(said), first=_UNDER, later=_UNDER + "  ")
+        lines += wrapped(_reason(lane), first=_UNDER, later=_UNDER + "  ")
+        for item in aside.get(lane.destination, ()):
+            said = f"parked {item.kind} {item.event_id or item.id}: {item.because}"
+            lines += wrapped(printable(said), first=_UNDER, later=_UNDER + "  ")
     return lines
 
 
@@ -118,11 +138,17 @@ def _state(lane: LaneState, now: Ms) -> str:
         parts.append(f"{lane.parked} parked")
     if lane.leased_by:
         parts.append("being sent")
-    elif lane.failures:
-        parts.append(f"{lane.failures} failures since {utc(lane.since)}")
-    if lane.waiting and not lane.leased_by:
+    elif lane.waiting or lane.failures:
         parts.append("due now" if lane.due <= now else f"next try {utc(lane.due)}")
     return ", ".join(parts)
+
+
+def _reason(lane: LaneState) -> str:
+    because = printable(lane.because)
+    if not lane.failures:
+        return because
+    times = "failure" if lane.failures == 1 else "failures"
+    return f"{lane.failures} {times} since {utc(lane.since)}: {because}"
 
 
 def _data(item: ParkedItem) -> dict[str, object]:
