@@ -1,5 +1,5 @@
 # The same words as ./dev; arguments: make test ARGS="-k names"
-WORDS := serve test check cover spec bench fuzz run
+WORDS := serve test check cover spec bench fuzz crash run
 
 help:
 	@./dev
