@@ -113,7 +113,7 @@ class Caller:
             head = await self.reader.readuntil(b"\r\n\r\n")
             first, *lines = head.decode("latin-1").split("\r\n")[:-2]
             pairs = [line.split(": ", 1) for line in lines]
-            headers = [(key, value) for key, value in pairs]
+            headers = [(key.lower(), value) for key, value in pairs]
             size = 0 if head_only else int(dict(headers)["content-length"])
             return Reply(int(first.split(" ")[1]), headers, await self.reader.readexactly(size))
 
