@@ -183,6 +183,8 @@ async def test_a_week_of_silence_costs_no_task_and_few_attempts_and_ends_at_a_si
 @pytest.mark.req("TXN-19")
 async def test_who_is_not_held_off_from_costs_nothing_when_heard(world: World, post: Post) -> None:
     async with working(world, post) as desk:
+        desk.back_offs.heard("b.test")  # whether another worker holds off from it
+        await desk.back_offs.close()
         before = len(asyncio.all_tasks())
         desk.back_offs.heard("b.test")
         assert len(asyncio.all_tasks()) == before

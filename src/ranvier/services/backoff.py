@@ -5,8 +5,9 @@ every failure, for requests and transactions alike. Only being *heard from* ends
 early: an answer to a request of ours, or an authenticated request of theirs (D21).
 What was not authenticated changes nothing.
 
-Only names that are held off from take memory here, and the store is asked about
-those alone: another worker on the same store may have heard from them.
+Only names that are held off from take memory here. Other workers on the same store
+have their own: before we hold off the store is asked whether one has heard from it, and
+of a name that we hear from, once per lease, whether one holds off from it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ranvier.errors import StoreFault
 from ranvier.limits import Limits, Ms
 from ranvier.plugs import Clock
 from ranvier.protocol.retry import next_try
+from ranvier.services.bounded import Bounded
 
 _GRAINS = 2**32
 
@@ -35,21 +37,24 @@ class BackOffs:
         self._nudge = nudge
         self._known: dict[str, BackOff] = {}
         self._clearing: dict[str, asyncio.Task[None]] = {}
+        self._looked: Bounded[float] = Bounded(most=limits.cache_entries)  # ticks
 
     async def load(self) -> None:
-        """Read what was kept. Raises: StoreFault."""
-        self._known = dict(await self._outbox.back_offs())
+        """Read what was kept, all of it. Raises: StoreFault."""
+        self._known = dict(await self._outbox.back_offs(most=self._limits.outbox_items))
 
     async def of(self, name: str) -> BackOff | None:
         """Whether we hold off from ``name`` now. Raises: StoreFault."""
         known = self._known.get(name)
         if known is None or known.until <= self._clock.now():
             return None
-        kept = next(iter(await self._outbox.lanes(name)), None)
-        if kept is None or not kept.failures:
+        if not await self._kept(name):
             self._known.pop(name, None)  # another worker heard from it
             return None
         return known
+
+    async def _kept(self, name: str) -> bool:
+        return any(each.failures for each in await self._outbox.lanes(name))
 
     def after_failure(self, failures: int) -> Ms:
         """When to try again after so many failures in a row."""
@@ -76,23 +81,33 @@ class BackOffs:
         self._known[name] = BackOff(until=until, failures=failures, because=because, since=since)
 
     async def reached(self, name: str) -> None:
-        """It answered. Raises: StoreFault."""
+        """It answered. Raises nothing."""
         if name in self._known:
             await self._clear(name)
 
     def heard(self, name: str) -> None:
-        """It sent an authenticated request; that costs nothing if it is not held off from."""
-        if name in self._known and name not in self._clearing:
+        """It sent an authenticated request; of whom all is well, that costs next to nothing."""
+        if name not in self._clearing and (name in self._known or self._look_due(name)):
             task = asyncio.ensure_future(self._clear(name))
             self._clearing[name] = task
             task.add_done_callback(lambda _: self._clearing.pop(name, None))
 
+    def _look_due(self, name: str) -> bool:
+        now, looked = self._clock.tick(), self._looked.get(name)
+        if looked is not None and now - looked < self._limits.lease_seconds:
+            return False
+        self._looked.put(name, now)
+        return True
+
     async def _clear(self, name: str) -> None:
         known = self._known.pop(name, None)
         try:
+            if known is None and not await self._kept(name):
+                return
             await self._outbox.heard_from(name, now=self._clock.now())
-        except StoreFault:
-            if known is not None:  # so that the next sign of life tries again
+        except StoreFault:  # so that the next sign of life tries again
+            self._looked.drop(name)
+            if known is not None:
                 self._known.setdefault(name, known)
             return
         self._nudge()
