@@ -82,6 +82,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     key_unknown_seconds: int = 60  # a good document is not fetched anew for an unknown id sooner
     inbound_fetches: int = 64  # at once, in all
     inbound_fetches_per_client: int = 8
+    event_keys_seconds: float = 20.0  # for all keys that one transaction's events need
 
     # JSON
     json_depth: int = 100

@@ -493,3 +493,21 @@ class Third:
         from_peer["server_name"] = "third.example"
         from_peer.pop("signatures")
         return msgspec.json.encode(sign_json(from_peer, "third.example", KEY))
+
+
+async def test_servers_that_do_not_answer_cost_a_transaction_one_wait_and_their_own_events() -> (
+    None
+):
+    rig = Rig()
+    silent = [f"silent{n}.example" for n in range(12)]
+    for place, each in enumerate(silent):
+        rig.world.dns.address(each, f"10.1.0.{place + 1}")
+        rig.world.dark(f"10.1.0.{place + 1}")
+    relayed = tuple(rig.event(name=each) for each in silent)
+    good = rig.event()
+    began = rig.world.clock.tick()
+    results = await rig.receive(rig.transaction(pdus=(*relayed, good)))
+    assert rig.world.clock.tick() - began <= rig.limits.event_keys_seconds
+    assert len(rig.pdus) == 1
+    assert [each for each, said in results.items() if not said] == [rig.pdus[0].event_id]
+    assert rig.counts["pdu-event-keys-late"] == len(silent)

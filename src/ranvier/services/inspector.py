@@ -12,6 +12,10 @@ speaks for must be the origin's (D39).
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
+
 import msgspec
 
 from ranvier.errors import Malformed, NotValid, RanvierError
@@ -64,8 +68,33 @@ class Inspector:
         self._clock = clock
         self._limits = limits
 
-    async def pdu(self, item: RawItem, origin: ServerName) -> InspectedPdu:
-        """Everything but the room's state. Raises: StoreFault, TryAgain."""
+    async def pdus(self, items: Iterable[RawItem], origin: ServerName) -> list[InspectedPdu]:
+        """Everything but the rooms' state, in order. Raises: StoreFault, TryAgain.
+
+        Keys that are missing are asked for at once, not one after the other, and for no
+        longer than ``event_keys_seconds`` in all: others' silence must not hold up the
+        origin's lane.
+        """
+        read = [await self._read(item, origin) for item in items]
+        tasks = {
+            place: asyncio.ensure_future(self._signed(each))
+            for place, each in enumerate(read)
+            if each.pdu is not None
+        }
+        try:
+            with suppress(TimeoutError):
+                async with self._clock.timeout(self._limits.event_keys_seconds):
+                    await asyncio.gather(*tasks.values())
+        finally:
+            for task in tasks.values():
+                task.cancel()
+        for place, task in tasks.items():
+            in_time = task.done() and not task.cancelled()
+            read[place] = task.result() if in_time else _late(read[place])
+        return read
+
+    async def _read(self, item: RawItem, origin: ServerName) -> InspectedPdu:
+        """Its form and its room."""
         if item.value is None:
             return InspectedPdu(refused=Malformed(item.code, item.problem))
         try:
@@ -78,10 +107,18 @@ class Inspector:
             pdu = parse_pdu(item.raw, version, self._limits)
             if reason := await self._hooks.against(pdu.room_id, origin):
                 raise NotValid("item-filtered", reason, clause="[s2s:server-access-control-lists]")
-            await self._insist_signed(pdu, version)
         except (Malformed, NotValid) as error:
             return InspectedPdu(event_id=_named(item.value, version), refused=error)
         return InspectedPdu(pdu=pdu, event_id=pdu.event_id)
+
+    async def _signed(self, read: InspectedPdu) -> InspectedPdu:
+        """Refused, if it is not signed by all who must have."""
+        assert read.pdu is not None
+        try:
+            await self._insist_signed(read.pdu, room_version(read.pdu.room_version))
+        except (Malformed, NotValid) as error:
+            return InspectedPdu(event_id=read.event_id, refused=error)
+        return read
 
     async def _version_of(self, event: JsonObject) -> RoomVersion | None:
         """The version of its room; ``None`` if we do not know the room."""
@@ -131,6 +168,12 @@ class Inspector:
             reason = next(iter(refused.values()))
             raise NotValid("item-filtered", reason, clause="[s2s:server-access-control-lists]")
         return left
+
+
+def _late(read: InspectedPdu) -> InspectedPdu:
+    message = "the keys of a server that signed it did not come in time"
+    refused = NotValid("event-keys-late", message, clause="[ranvier:limits]")
+    return InspectedPdu(event_id=read.event_id, refused=refused)
 
 
 def _named(event: JsonObject, version: RoomVersion) -> str:

@@ -42,7 +42,7 @@ from ranvier.protocol.transactions import (
 from ranvier.services.gate import Authenticated
 from ranvier.services.hooks import FAILED, Called, Effects, Hooks, TryAgain
 from ranvier.services.inflight import InFlight
-from ranvier.services.inspector import Inspector
+from ranvier.services.inspector import InspectedPdu, Inspector
 
 CLAUSE = "[s2s:transactions]"
 
@@ -142,9 +142,7 @@ class Receiver:
         )
 
     async def _process(self, transaction: ParsedTransaction, work: _Work) -> None:
-        for place, item in enumerate(transaction.pdus):
-            if work.begin(item):
-                await self._pdu(item, place, work)
+        await self._pdus(transaction.pdus, work)
         kept = self._limits.inbox_days * DAY_MS
         age = self._clock.now() - transaction.origin_server_ts
         if transaction.edus and not -kept <= age < kept:
@@ -155,8 +153,14 @@ class Receiver:
             if work.begin(item):
                 await self._edu(item, place, work)
 
-    async def _pdu(self, item: RawItem, place: int, work: _Work) -> None:
-        inspected = await self._inspector.pdu(item, work.origin)
+    async def _pdus(self, items: tuple[RawItem, ...], work: _Work) -> None:
+        todo = [(place, item) for place, item in enumerate(items) if work.begin(item)]
+        if todo:
+            inspected = await self._inspector.pdus([item for _, item in todo], work.origin)
+            for (place, _), each in zip(todo, inspected, strict=True):
+                await self._pdu(each, place, work)
+
+    async def _pdu(self, inspected: InspectedPdu, place: int, work: _Work) -> None:
         if inspected.refused is not None:
             self._count("pdu", inspected.refused.code, work.origin, inspected.refused)
             if inspected.event_id:
