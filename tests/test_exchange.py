@@ -79,6 +79,7 @@ async def until(condition: Any) -> None:
 Pair = tuple[Federation, Federation]
 
 
+@pytest.mark.req("D14-02")
 async def test_a_query_is_signed_authenticated_and_answered(pair: Pair) -> None:
     a, b = pair
 
@@ -114,7 +115,7 @@ async def test_who_does_not_sign_gets_no_answer_and_an_unknown_query_is_unknown(
     assert method.value.status == 405
 
 
-@pytest.mark.req("TXN-01", "TXN-05", "TXN-06", "TXN-17")
+@pytest.mark.req("TXN-01", "TXN-05", "TXN-06", "TXN-17", "D14-02")
 async def test_an_edu_is_sent_once_and_handled_once(pair: Pair) -> None:
     a, b = pair
     came: list[tuple[Edu, ServerName]] = []
@@ -152,7 +153,7 @@ def event(a: Federation, room: str, n: int) -> JsonObject:
     return sign_event(made, room_version("11"), name_of(a), a.identity.request_key)
 
 
-@pytest.mark.req("TXN-05", "TXN-07", "TXN-16")
+@pytest.mark.req("TXN-05", "TXN-07", "TXN-16", "D14-02")
 async def test_each_pdu_has_its_own_result(pair: Pair) -> None:
     a, b = pair
     came: list[ParsedPdu] = []
@@ -184,6 +185,7 @@ async def test_each_pdu_has_its_own_result(pair: Pair) -> None:
     assert verdicts == sorted([ItemVerdict.ACCEPTED, ItemVerdict.ERROR])
 
 
+@pytest.mark.req("D34")
 async def test_what_a_handler_writes_by_its_effects_is_there_with_the_answer(pair: Pair) -> None:
     a, b = pair
     tries: list[str] = []

@@ -79,6 +79,7 @@ async def test_an_id_that_is_used_again_says_which_items_are_done(store: Store) 
     assert await inbox.seen("a.test", "1", digest("one")) == Answered(b"{}")
 
 
+@pytest.mark.req("D34")
 async def test_the_first_answer_wins_and_the_second_leaves_no_effect(store: Store) -> None:
     inbox = store.inbox
     assert await inbox.finish(done(answer=b"first"), [note("x", b"1")]) == b"first"
@@ -100,6 +101,7 @@ async def test_of_many_copies_at_once_one_wins(store: Store) -> None:
     assert written == [int(winner)]
 
 
+@pytest.mark.req("D34")
 async def test_effects_are_written_with_the_answer(store: Store) -> None:
     await store.notes.write("n", "old", b"x")
     effects = [note("new", b"1"), note("old", None), note("new", b"2"), note("none", None)]

@@ -49,6 +49,7 @@ async def refused(wire: NetWire, to: Address) -> ConnectFault:
     return caught.value
 
 
+@pytest.mark.req("D26")
 async def test_the_proxy_is_asked_for_the_address_and_sees_only_tls(
     listener: TlsListener,
 ) -> None:

@@ -46,7 +46,7 @@ def refused(code: str, call: Callable[..., object], *args: object, **kwargs: obj
     assert caught.value.clause in ("[app:canonical-json]", "[app:unpadded-base64]")
 
 
-@pytest.mark.req("CJ-01", "CJ-02", "CJ-04")
+@pytest.mark.req("CJ-01", "CJ-02", "CJ-04", "D14-14")
 @pytest.mark.parametrize("vector", vectors("canonical_json", "canonical"))
 def test_the_canonical_vectors(vector: dict[str, Any]) -> None:
     expected = vector["expected"].encode()
@@ -56,7 +56,7 @@ def test_the_canonical_vectors(vector: dict[str, Any]) -> None:
     assert encode_canonical_lenient(lenient) == expected
 
 
-@pytest.mark.req("CJ-03", "CJ-05", "CJ-07", "CJ-08", "AMB-11", "AMB-12", "D16")
+@pytest.mark.req("CJ-03", "CJ-05", "CJ-07", "CJ-08", "AMB-11", "AMB-12", "D16", "D14-14")
 @pytest.mark.parametrize("vector", vectors("canonical_json", "refused"))
 def test_what_has_no_canonical_form_is_refused_when_strict(vector: dict[str, Any]) -> None:
     refused(vector["expected"], parse_json, vector["input"].encode(), max_bytes=ROOM)

@@ -95,7 +95,7 @@ def refused(code: str, event: Any, version: RoomVersion = V10, limits: Limits = 
 # --- Vectors ---
 
 
-@pytest.mark.req("HASH-01", "HASH-02", "TV-03", "TV-04", "TV-06")
+@pytest.mark.req("HASH-01", "HASH-02", "TV-03", "TV-04", "TV-06", "ERR14-05")
 @pytest.mark.parametrize("vector", vectors("signature"))
 def test_the_published_events_are_hashed_and_signed_to_the_byte(vector: dict[str, Any]) -> None:
     for version in map(room_version, vector["versions"]):

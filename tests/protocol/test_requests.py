@@ -96,7 +96,9 @@ def failed(judged: ExaminedRequest) -> list[str]:
 # --- The bytes ---
 
 
-@pytest.mark.req("AUTH-02", "AUTH-03", "AUTH-04", "AUTH-05", "AUTH-07", "TV-08", "TV-09")
+@pytest.mark.req(
+    "AUTH-02", "AUTH-03", "AUTH-04", "AUTH-05", "AUTH-07", "TV-08", "TV-09", "D14-11", "ERR14-04"
+)
 @pytest.mark.parametrize("vector", [pytest.param(v, id=v["id"]) for v in VECTORS["vectors"]])
 def test_the_vectors_are_signed_and_verified(vector: dict[str, Any]) -> None:
     content = None
@@ -317,7 +319,7 @@ GOOD_KEYS = {KEY.key_id: outcome(KEY), OTHER.key_id: outcome(OTHER)}
 OLD_OTHER = {**GOOD_KEYS, OTHER.key_id: outcome(OTHER, KeyVerdict.OLD_KEY)}
 
 
-@pytest.mark.req("AUTH-20", "AUTH-22")
+@pytest.mark.req("AUTH-20", "AUTH-22", "D17")
 @pytest.mark.parametrize(
     ("second", "keys", "expected"),
     [

@@ -57,7 +57,7 @@ def vectors(kind: str) -> list[Any]:
     return [pytest.param(v, id=v["id"]) for v in VECTORS["vectors"] if v["kind"] == kind]
 
 
-@pytest.mark.req("SIGN-01", "SIGN-03", "CHK-05", "TV-01", "TV-02", "TV-10", "TV-11")
+@pytest.mark.req("SIGN-01", "SIGN-03", "CHK-05", "TV-01", "TV-02", "TV-10", "TV-11", "D14-15")
 @pytest.mark.parametrize("vector", vectors("signature"))
 def test_the_published_vectors_are_signed_to_the_byte(vector: dict[str, Any]) -> None:
     signed = sign_json(vector["input"], VECTORS["name"], KEY)
@@ -74,7 +74,7 @@ def test_the_public_key_of_the_published_seed(vector: dict[str, Any]) -> None:
 # --- Signing and checking ---
 
 
-@pytest.mark.req("SIGN-01", "SIGN-02")
+@pytest.mark.req("SIGN-01", "SIGN-02", "D14-15")
 def test_signing_keeps_others_signatures_and_unsigned_and_changes_nothing_given() -> None:
     other = generate_signing_key(b"\x01" * 32, "b_1")
     first = sign_json({"a": 1, "unsigned": {"age": 2}}, "other.org", other)

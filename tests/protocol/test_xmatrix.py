@@ -43,7 +43,7 @@ def vectors(kind: str) -> list[Any]:
 
 
 @pytest.mark.req(
-    "AUTH-08", "AUTH-09", "AUTH-10", "AUTH-11", "AUTH-12", "AUTH-13", "AUTH-15", "AUTH-17",
+    "AUTH-08", "AUTH-09", "AUTH-10", "AUTH-11", "AUTH-12", "AUTH-13", "AUTH-15", "AUTH-17", "AMB-01",
     "AUTH-19", "AUTH-21",
 )  # fmt: skip
 @pytest.mark.parametrize("vector", vectors("expected"))
@@ -53,7 +53,7 @@ def test_the_forms_that_are_read(vector: dict[str, Any]) -> None:
     assert read == (None if expected is None else msgspec.convert(expected, XMatrix))
 
 
-@pytest.mark.req("AUTH-08", "AUTH-10", "AUTH-11", "AUTH-15", "AUTH-23")
+@pytest.mark.req("AUTH-08", "AUTH-10", "AUTH-11", "AUTH-15", "AUTH-23", "AMB-01")
 @pytest.mark.parametrize("vector", vectors("code"))
 def test_the_forms_that_are_refused(vector: dict[str, Any]) -> None:
     refused(vector["code"], parse_authorization, vector["header"])
@@ -135,7 +135,7 @@ def test_what_some_reader_would_misread_is_not_written(value: str) -> None:
 # --- Several headers ---
 
 
-@pytest.mark.req("AUTH-22")
+@pytest.mark.req("AUTH-22", "AMB-02", "D14-12")
 def test_a_header_for_each_key() -> None:
     other = HEADER.replace("ed25519:1", "ed25519:2")
     first, second = parse_authorizations((HEADER, "Bearer x", other), LIMITS)

@@ -56,7 +56,7 @@ def sent(rig: ClientRig) -> HttpRequest:
 # What goes out
 
 
-@pytest.mark.req("AUTH-01", "AUTH-06", "API-02", "API-03")
+@pytest.mark.req("AUTH-01", "AUTH-06", "API-02", "API-03", "D14-11", "REF14-15", "ERR14-05")
 @pytest.mark.parametrize(
     ("method", "content", "body", "signed"),
     [
@@ -211,6 +211,7 @@ async def test_the_content_type_of_an_answer_is_not_asked(
     assert (await rig.request()).json == {"answer": True}
 
 
+@pytest.mark.req("D33")
 @pytest.mark.parametrize(
     ("answer_bytes", "size", "fits"),
     [(None, 1000, True), (None, 1001, False), (1500, 1500, True), (9999, 2001, False)],
@@ -361,7 +362,7 @@ async def test_a_renewed_certificate_is_accepted_if_an_accepted_key_vouches_for_
     assert "tls-pin-mismatch" in [step.code for step in answer.trail.of("dial")]
 
 
-@pytest.mark.req("SEED-14")
+@pytest.mark.req("SEED-14", "AUTH-28", "SEED-18")
 async def test_a_man_in_the_middle_gets_no_request(seed_rig: ClientRig) -> None:
     server = seed_peer(seed_rig)
     server.host.keeps_alive = False

@@ -127,6 +127,7 @@ async def test_a_large_content_goes_out_whole() -> None:
         assert answer.json["size"] == 5_000_008
 
 
+@pytest.mark.req("D26")
 async def test_everything_goes_through_the_proxy_and_stays_open_there() -> None:
     with ConnectProxy() as proxy:
         through = parse_proxy(f"http://{proxy.address}")
@@ -137,7 +138,7 @@ async def test_everything_goes_through_the_proxy_and_stays_open_there() -> None:
             assert proxy.targets == [str(caller.house.address)]
 
 
-@pytest.mark.req("SEED-20", "SEED-21")
+@pytest.mark.req("SEED-20", "SEED-21", "AUTH-29")
 @pytest.mark.parametrize("present", [True, False])
 async def test_our_certificate_is_seen_by_those_who_are_to_see_it(present: bool) -> None:
     ours = certs.certificate(Kind.SELF_SIGNED, "us.test")

@@ -205,7 +205,18 @@ TABLE = [
 ]
 
 
-@pytest.mark.req("AUTH-01", "AUTH-18", "AUTH-23", "AUTH-32", "SEC-18", "API-07", "REF14-14", "D23")
+@pytest.mark.req(
+    "AUTH-01",
+    "AUTH-18",
+    "AUTH-23",
+    "AUTH-32",
+    "SEC-18",
+    "API-07",
+    "REF14-14",
+    "D23",
+    "TXN-11",
+    "AMB-17",
+)
 @pytest.mark.parametrize(
     ("odd", "status", "errcode", "code"),
     TABLE,

@@ -75,6 +75,7 @@ async def test_names_of_one_route_share_its_connections(rig: ClientRig) -> None:
     assert [each.method for each in first.requests] == ["GET"] * 3
 
 
+@pytest.mark.req("D25")
 @pytest.mark.parametrize(
     "other",
     [
@@ -324,6 +325,7 @@ async def test_a_name_that_is_forgotten_is_dialled_anew(rig: ClientRig) -> None:
     assert not lent.link.reusable
 
 
+@pytest.mark.req("D5")
 async def test_a_change_of_trust_closes_what_was_judged_otherwise(rig: ClientRig) -> None:
     with_peers(rig, NAME)
     kept, lent = await borrowed(rig), await borrowed(rig)

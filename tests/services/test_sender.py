@@ -190,6 +190,7 @@ async def test_who_is_not_held_off_from_costs_nothing_when_heard(world: World, p
         assert len(asyncio.all_tasks()) == before
 
 
+@pytest.mark.req("D36")
 async def test_a_poison_item_is_found_by_halving_and_parks_alone(world: World, post: Post) -> None:
     async def picky(sealed: Sealed) -> DeliveryOutcome:
         bad = 13 in numbers(sealed)
@@ -241,6 +242,7 @@ async def test_a_destination_that_never_answers_holds_up_nobody_else(
     assert post.numbers("b.test") == [99]  # renewed under way: nobody took the lane
 
 
+@pytest.mark.req("D40")
 async def test_two_workers_keep_one_lane_per_destination(world: World, post: Post) -> None:
     names = [f"d{n}.test" for n in range(20)]
 
@@ -260,6 +262,7 @@ async def test_two_workers_keep_one_lane_per_destination(world: World, post: Pos
     assert {each.node for each in post.came} == {"n1", "n2"}
 
 
+@pytest.mark.req("D40")
 async def test_who_dies_is_followed_by_another_who_sends_the_same_bytes_first(
     world: World, post: Post
 ) -> None:
