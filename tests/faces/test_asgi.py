@@ -108,7 +108,12 @@ async def test_a_client_of_2014_gives_no_name_and_is_asked_for_no_certificate() 
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert shown.server_hostname is None
     assert told == [
-        {"raw_target": f"{V1}?".encode(), "peer_leaf": None, "local_leaf": shown.getpeercert(True)}
+        {
+            "raw_target": f"{V1}?".encode(),
+            "peer_leaf": None,
+            "local_leaf": shown.getpeercert(True),
+            "client": "127.0.0.1",
+        }
     ]
 
 

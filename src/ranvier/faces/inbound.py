@@ -65,7 +65,7 @@ async def read_request(scope: Any, receive: Any, limits: Limits) -> InboundReque
             value.decode("latin-1") for name, value in headers if name == b"authorization"
         ),
         body=await read_body(receive, limits.listen_body_bytes),
-        client=client[0] if client else "",
+        client=told.get("client", client[0] if client else ""),
         client_leaf=told.get("peer_leaf"),
     )
 

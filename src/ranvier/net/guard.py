@@ -111,6 +111,7 @@ class GuardedProtocol(Connection):
             "raw_target": self.url,
             "peer_leaf": peer,
             "local_leaf": self.arrival.leaf,
+            "client": self.arrival.client,
         }
         self.scope["extensions"] = {"ranvier": told}
         super().on_headers_complete()
