@@ -389,7 +389,7 @@ class Federation(Handlers):
 
     async def _opened_store(self, clock: Clock) -> Store:
         if self._store_path is None:
-            memory: Store = load_edge("memory")(clock)
+            memory: Store = load_edge("memory")(clock, self._limits)
             return memory
         try:
             self._store_path.parent.mkdir(parents=True, exist_ok=True)
