@@ -2,7 +2,9 @@
 
 A path and its methods are known to everybody; only then it is asked who is there
 (UNS-05). What an error says on the wire is less than what the log gets (SEC-18), and
-never 400 ``M_UNRECOGNIZED``, upon which Synapse would ask again (D23).
+never 400 ``M_UNRECOGNIZED``, upon which Synapse would ask again (D23). A handler of
+queries may raise ``Reply``, or ``Malformed`` for arguments that it cannot read; all else
+is our own fault, and 500.
 
 With a trailing slash, as in 2014, ``/send/`` is there for listed origins alone: that is
 known once the origin is.
@@ -29,6 +31,8 @@ from ranvier.services.trust import TrustBook
 
 SEND = "/_matrix/federation/v1/send/"
 QUERY = "/_matrix/federation/v1/query/"
+
+_OF_THE_PATH = frozenset({"transaction-path", "transaction-id-encoding", "transaction-id-length"})
 
 logger = logging.getLogger("ranvier.receive")
 
@@ -72,6 +76,9 @@ class Exchange:
         except (TryAgain, StoreFault) as error:
             logger.error("failed at %s: %s", _place(scope), error)
             return refused(500, "M_UNKNOWN", "this cannot be taken now")
+        except Exception:
+            logger.exception("failed at %s", _place(scope))
+            return refused(500, "M_UNKNOWN", "the server failed")
 
     async def _receive(self, request: Authenticated) -> Answer:
         seed = self._book.rule_for(request.origin).mode is Mode.SEED
@@ -84,7 +91,11 @@ class Exchange:
             arguments=_arguments(request.target, self._limits),
             origin=request.origin,
         )
-        return Answer(200, encode_canonical(await self._hooks.queries[query_type](query)))
+        said = await self._hooks.queries[query_type](query)
+        try:
+            return Answer(200, encode_canonical(said))
+        except Malformed as error:
+            raise TypeError(f"the handler of {query_type} answered no JSON: {error}") from None
 
 
 def _arguments(target: str, limits: Limits) -> Mapping[str, str]:
@@ -103,7 +114,10 @@ def _wire(error: Malformed) -> tuple[int, str]:
     """Status and errcode of what is no transaction or no query."""
     if error.code == "transaction-too-large":
         return 413, "M_TOO_LARGE"
-    return 400, "M_NOT_JSON" if error.code == "transaction-not-json" else "M_BAD_JSON"
+    if error.code == "transaction-not-json":
+        return 400, "M_NOT_JSON"
+    of_body = error.code.startswith("transaction-") and error.code not in _OF_THE_PATH
+    return 400, "M_BAD_JSON" if of_body else "M_INVALID_PARAM"
 
 
 def _place(scope: Any) -> str:
