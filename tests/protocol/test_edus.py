@@ -101,6 +101,13 @@ def test_each_type_has_its_class() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.req("AMB-22")
+@pytest.mark.parametrize(("kinds", "users"), [({}, ()), ({"org.example.seen": "@u:x"}, ("@u:x",))])
+def test_a_room_without_public_receipts_is_read(kinds: dict[str, str], users: object) -> None:
+    said = {kind: {u: {"event_ids": ["$a"], "data": {"ts": 1}}} for kind, u in kinds.items()}
+    assert users_of(parse_edu({"edu_type": "m.receipt", "content": {"!r:x": said}})) == users
+
+
 @pytest.mark.req("EDU-02", "EDU-04")
 def test_one_that_was_made_here_is_written_in_full() -> None:
     assert encode_canonical(format_edu(TYPING)) == (
@@ -193,7 +200,7 @@ def own_and_foreign() -> tuple[Presence, Receipts]:
     return Presence(push=push), Receipts(receipts=receipts)
 
 
-@pytest.mark.req("D39", "EDU-02", "EDU-05", "EDU-06", "EDU-07")
+@pytest.mark.req("D39", "EDU-02", "EDU-05", "EDU-06", "EDU-07", "AUTH-31")
 @pytest.mark.parametrize("vector", vectors("edu"))
 def test_a_server_speaks_for_its_own_users(vector: dict[str, Any]) -> None:
     edu = parse_edu(vector["input"])
@@ -210,7 +217,7 @@ def test_a_server_speaks_for_its_own_users(vector: dict[str, Any]) -> None:
             assert without_strangers(edu, other) is None
 
 
-@pytest.mark.req("D39", "EDU-03", "EDU-04")
+@pytest.mark.req("D39", "EDU-03", "EDU-04", "AUTH-31")
 def test_presence_and_receipts_lose_the_entries_of_others() -> None:
     for edu in own_and_foreign():
         judged = examine_sender(edu, "a.example")

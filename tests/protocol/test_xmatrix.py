@@ -43,8 +43,8 @@ def vectors(kind: str) -> list[Any]:
 
 
 @pytest.mark.req(
-    "AUTH-08", "AUTH-09", "AUTH-10", "AUTH-11", "AUTH-12", "AUTH-13", "AUTH-15", "AUTH-17", "AMB-01",
-    "AUTH-19", "AUTH-21",
+    "AUTH-08", "AUTH-09", "AUTH-10", "AUTH-11", "AUTH-12", "AUTH-13", "AUTH-15", "AUTH-17",
+    "AUTH-19", "AUTH-21", "AMB-01",
 )  # fmt: skip
 @pytest.mark.parametrize("vector", vectors("expected"))
 def test_the_forms_that_are_read(vector: dict[str, Any]) -> None:
