@@ -45,14 +45,18 @@ class Going:
     json: Annotated[bool, Parameter(negative="", show_default=False)] = False
     """Print the same facts as JSON."""
 
-    def federation(self, name: str, *, data: Path | None = None) -> Federation:
+    def federation(
+        self, name: str, *, data: Path | None = None, origin: str | None = None
+    ) -> Federation:
         """A federation that asks as these options say; it sends nothing that waits.
 
-        ``data``: where our files are if nothing is configured. Raises: BadConfiguration, Malformed.
+        ``data``: where our files are if nothing is configured; ``origin``: our own name in
+        place of the configured one. Raises: BadConfiguration, Malformed.
         """
         config = load_config(self.config) if self.config else Config(data=str(data or "."))
         listed = self._peer(name, config)
         return Federation(
+            origin,
             config=msgspec.structs.replace(
                 config,
                 outgoing=self._outgoing(config.outgoing),

@@ -29,6 +29,7 @@ async def request(
     *,
     content: Annotated[str | None, Parameter(name=["--content", "-d"])] = None,
     unsigned: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    origin: Annotated[str | None, Parameter(name="--as")] = None,
     going: Going | None = None,
 ) -> int:
     """Ask, print, and give the exit code. The command's help stands in ``faces.cli``.
@@ -46,11 +47,13 @@ async def request(
         The JSON object to send, or @FILE. PUT and POST without it send {}.
     unsigned:
         Do not sign the request: for what needs no signature, such as the version.
+    origin:
+        Our own server name, if nothing is configured: localhost:8448 if not given.
     """
     going = going or Going()
     try:
         body = None if content is None else _content(content)
-        async with going.federation(name, data=DATA) as federation:
+        async with going.federation(name, data=DATA, origin=origin) as federation:
             answer = await federation.request(
                 method.upper(), name, path, content=body, signed=not unsigned, insist=True
             )
