@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,8 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from ranvier.faces.cli import run
 from tests.faces.conftest import Serving, start, stop
 from tests.house.tree import ROOT
+from tests.rigs import certs
 from tests.rigs.dns import DnsRig, Name
 
 EXAMPLES = ROOT / "examples"
@@ -105,6 +109,56 @@ def asked(port: int, path: str) -> tuple[int, bytes]:
         return answer.status, answer.read()
     finally:
         connection.close()
+
+
+def free_ports(count: int) -> list[str]:
+    """Ports that nobody listens on at this moment."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [str(each.getsockname()[1]) for each in sockets]
+
+
+def test_send_and_receive() -> None:
+    ports = free_ports(2)
+    first, second = (f"localhost:{port}" for port in ports)
+    assert shown_by("send_and_receive.py", *ports).splitlines() == [
+        f"answer: @bob:{second}, as told to {first}",
+        f"received: @alice:{first} types in !room:here",
+        f"received: message m1 from @alice:{first}",
+        f"sent: transaction delivered to {second}",
+    ]
+
+
+def test_protect_your_app(
+    serving: Serving, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Asked by ``ranvier request`` with the key of a running server; uvicorn ends TLS itself."""
+    (port,) = free_ports(1)
+    name, (cert, key) = f"localhost:{port}", certs.good("localhost").files
+    out = f'[outgoing]\nca_file = "{serving.certificate}"\nallow_private = true\n'
+    theirs, ours = tmp_path / "ranvier.toml", serving.data / "asking.toml"
+    theirs.write_text(f'server_name = "{name}"\n[listen]\ntls = false\n{out}')
+    ours.write_text(f'server_name = "{serving.name}"\n')
+    app = ["--app-dir", str(EXAMPLES), "protect_your_app:app", "--port", port]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "uvicorn", *app, "--ssl-certfile", cert, "--ssl-keyfile", key],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "CONFIG": str(theirs)},
+    )
+    assert process.stderr is not None
+    try:
+        assert any("running on https://" in line for line in process.stderr)
+        words = ["request", "POST", name, "/_matrix/policy/v1/sign", "-d", '{"a":1}', "--json"]
+        words += ["--config", str(ours), "--ca", certs.authority().file, "--allow-private"]
+        assert run(words) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert told["body"] == {"asked_by": serving.name, "members": ["a"]}
+        assert run([*words, "--unsigned"]) == 1
+        assert json.loads(capsys.readouterr().out)["status"] == 401
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
 
 
 def test_with_the_world() -> None:
