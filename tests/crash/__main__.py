@@ -29,7 +29,7 @@ def main(words: list[str]) -> int:
     asyncio.run(crash.run(rounds, _Told(only_see=bool(options.fault))))
     print(report(crash, time.monotonic() - began))
     if crash.findings.wrong or options.keep:
-        print(f"The files are in {folder}")
+        print(f"The files are in {folder}; what processes said: *.log")
         return 1 if crash.findings.wrong else 0
     shutil.rmtree(folder)
     return 0
@@ -52,7 +52,7 @@ def _options(words: list[str]) -> argparse.Namespace:
 class _Told:
     """Says what went wrong in the round where it did, and now and then that all is well.
 
-    ``only_see``: that is enough.
+    Enough is enough: a town that is stuck stays so. ``only_see``: anything wrong is enough.
     """
 
     def __init__(self, *, only_see: bool) -> None:
@@ -65,7 +65,7 @@ class _Told:
             print(f"  round {number}: {_counts(self._wrong)}", flush=True)
         elif number % 20 == 0:
             print(f"  round {number}: {findings.sent} sent", flush=True)
-        return self._only_see and bool(self._wrong)
+        return findings.stuck > 2 or (self._only_see and bool(self._wrong))
 
 
 def report(crash: Crash, seconds: float) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.crash.ledger import Findings, Side
 from tests.crash.plan import WORKERS, How, make_plan
 from tests.crash.traps import FAULTS
 from tests.house.tree import ROOT
@@ -34,7 +35,7 @@ def crash(seed: int, *words: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110)
     for line in done.stdout.splitlines():
         if line.startswith("The files are in ") and "--fault" in words:
-            shutil.rmtree(Path(line.removeprefix("The files are in ")))
+            shutil.rmtree(Path(line.removeprefix("The files are in ").partition(";")[0]))
     return done
 
 
@@ -64,6 +65,21 @@ def test_a_seed_and_a_number_are_a_plan() -> None:
     assert make_plan(7, 3) == make_plan(7, 3)
     assert make_plan(7, 3) != make_plan(7, 4)
     assert make_plan(7, 3) != make_plan(8, 3)
+
+
+def test_order_is_that_of_first_arrivals_within_a_series() -> None:
+    side = Side()
+    for series, number in (("a", 1), ("b", 1), ("a", 2), ("a", 1), ("a", 3), ("b", 2)):
+        side.add((series, number))
+    assert (side.repeats, side.disordered) == (1, 0)
+    side.add(("a", 5))
+    side.add(("a", 4))
+    assert (side.repeats, side.disordered) == (1, 1)
+
+
+def test_all_that_was_promised_and_not_kept_is_named() -> None:
+    assert Findings(sent=9, external_repeats=3, in_flight=2).wrong == {}
+    assert Findings(lost=1, torn=2, faults=3).wrong == {"lost": 1, "torn": 2, "faults": 3}
 
 
 def test_plans_strike_both_sides_in_every_way() -> None:
