@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.peers import naming
 from tests.peers.availability import NAMESPACE, availability
 from tests.peers.installs import PeerMissing
 from tests.peers.internet import Internet
+from tests.peers.member import Member
 from tests.peers.synapse import Synapse
 
 _HERE = Path(__file__).parent
@@ -57,3 +59,14 @@ def beta(internet: Internet) -> Synapse:
 def old(internet: Internet) -> Synapse:
     """Synapse 0.33.8, old.test, healthy."""
     return internet.synapse("old")
+
+
+@pytest.fixture(scope="session")
+def asker(internet: Internet) -> Iterator[Member]:
+    """A member of our own making, found by SRV, that asks others."""
+    name, ip, port = internet.name("asker"), internet.ip(), 8471
+    found = naming.srv(f"_matrix-fed._tcp.{name}", f"at.{name}", port)
+    internet.dns.add(naming.host(f"at.{name}", ip), found)
+    member = Member(internet, name, ip=ip, port=port, pair=internet.certificate(name))
+    yield member
+    member.close()

@@ -117,6 +117,11 @@ class Internet:
         """A new nginx with these server blocks (see :mod:`tests.peers.proxy`)."""
         return proxy.start_nginx(self.namespace, _need("nginx"), self.place("nginx"), *servers)
 
+    def haproxy(self, *frontends: str) -> Popen[bytes]:
+        """A new HAProxy with these sections (see :mod:`tests.peers.proxy`)."""
+        place = self.place("haproxy")
+        return proxy.start_haproxy(self.namespace, _need("haproxy"), place, *frontends)
+
     def synapse(self, name: str) -> Synapse:
         """``alpha``, ``beta`` or ``old``, healthy. Raises: PeerMissing."""
         return self.start(name)[0].wait()

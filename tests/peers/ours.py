@@ -15,7 +15,7 @@ from tests.peers.authority import Pair
 from tests.peers.client import Answer
 from tests.peers.internet import Internet
 from tests.peers.naming import wait_until
-from tests.peers.scripted import key_id, new_key
+from tests.peers.scripted import decode, key_id, new_key
 
 _CONFIG = """\
 server_name = "{name}"
@@ -23,6 +23,7 @@ server_name = "{name}"
 host = "{ip}"
 port = {port}
 {listen}
+{more}
 """
 
 
@@ -55,7 +56,7 @@ class Ours:
     """One ``ranvier serve`` with a configuration file of its own.
 
     Without ``pair`` it speaks plain HTTP; ``outer`` is then the certificate of the
-    proxy in front, if version 1 is to be published.
+    proxy in front, if version 1 is to be published. ``more`` is added to the configuration.
     """
 
     def __init__(
@@ -67,15 +68,21 @@ class Ours:
         port: int = 8448,
         pair: Pair | None = None,
         outer: Pair | None = None,
+        more: str = "",
     ) -> None:
         self.internet, self.name, self.ip, self.port = internet, name, ip, port
         self._scheme = "https" if pair else "http"
         self.key = new_key("a_" + re.sub(r"[^a-z0-9]", "", name))
         self.key_id = key_id(self.key)
         self.place = internet.place("ours")
-        self._write_files(pair, outer)
+        self._write_files(pair, outer, more)
         self._log = self.place / "serve.log"
         self._process = self._start()
+
+    @property
+    def seed(self) -> bytes:
+        """The secret half of its key."""
+        return decode(signedjson.key.encode_signing_key_base64(self.key))
 
     @property
     def config(self) -> Path:
@@ -115,14 +122,14 @@ class Ours:
     def _answers(self) -> bool:
         return self.get("/_matrix/key/v2/server", retry_seconds=2).status == 200
 
-    def _write_files(self, pair: Pair | None, outer: Pair | None) -> None:
+    def _write_files(self, pair: Pair | None, outer: Pair | None, more: str) -> None:
         listen = "tls = false"
         if pair is not None:
             listen = f'certificate = "{pair.cert}"\nprivate_key = "{pair.key}"'
         elif outer is not None:
             listen += f'\nproxy_certificate = "{outer.cert}"'
-        text = _CONFIG.format(name=self.name, ip=self.ip, port=self.port, listen=listen)
-        self.config.write_text(text)
+        at = {"name": self.name, "ip": self.ip, "port": self.port}
+        self.config.write_text(_CONFIG.format(**at, listen=listen, more=more))
         keys = self.place / "signing.key"
         with keys.open("w") as file:
             signedjson.key.write_signing_keys(file, [self.key])

@@ -1,4 +1,4 @@
-"""A real nginx: TLS in front of a server, or a place for a well-known document."""
+"""Real proxies: TLS in front of a server, or a place for a well-known document."""
 
 from __future__ import annotations
 
@@ -72,3 +72,47 @@ def start_nginx(namespace: Namespace, program: str, place: Path, *servers: str) 
     process = namespace.spawn(command, log=log, cwd=place)
     wait_until((place / "nginx.pid").exists, "nginx", process, log)
     return process
+
+
+_HAPROXY = """\
+global
+  maxconn 512
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 130s
+  timeout server 130s
+"""
+
+
+def haproxy_front(ip: str, port: int, pair: Pair, upstream: str) -> str:
+    """A section: TLS at ``ip:port``, passed on plain to ``upstream``."""
+    both = pair.cert.with_suffix(".haproxy.pem")
+    both.write_text(pair.cert.read_text() + pair.key.read_text())
+    return f"""listen {both.stem}
+  bind {ip}:{port} ssl crt {both}
+  server matrix {upstream}
+"""
+
+
+def start_haproxy(namespace: Namespace, program: str, place: Path, *sections: str) -> Popen[bytes]:
+    """One HAProxy with the given sections; it listens when this returns."""
+    place.mkdir(parents=True, exist_ok=True)
+    config, log, pid = place / "haproxy.cfg", place / "haproxy.log", place / "haproxy.pid"
+    config.write_text(_HAPROXY + "\n".join(sections))
+    command = [program, "-db", "-f", str(config), "-p", str(pid)]
+    process = namespace.spawn(command, log=log, cwd=place)
+    wait_until(lambda: _listens(namespace, sections), "haproxy", process, log)
+    return process
+
+
+def _listens(namespace: Namespace, sections: tuple[str, ...]) -> bool:
+    ports = {section.partition("bind ")[2].split()[0] for section in sections}
+    table = namespace.run(["cat", "/proc/net/tcp"]).stdout.decode()
+    return all(_as_in_table(each) in table for each in ports)
+
+
+def _as_in_table(address: str) -> str:
+    """``127.0.0.1:8448`` as ``/proc/net/tcp`` writes it on a little-endian machine."""
+    ip, _, port = address.partition(":")
+    return "".join(f"{int(each):02X}" for each in reversed(ip.split("."))) + f":{int(port):04X} "

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import hmac
+import itertools
 import json
 import subprocess
 from typing import Any
@@ -29,6 +30,7 @@ class Synapse:
         self._log = plan.directory / "output.log"
         self._process = self._start()
         self._ready = False
+        self._count = itertools.count(1)
 
     @property
     def pid(self) -> int:
@@ -90,6 +92,33 @@ class Synapse:
             raise RuntimeError(f"could not register {user} on {self.server_name}: {answer}")
         return str(answer.json["access_token"])
 
+    def send_to_device(self, kind: str, user: str, content: Any) -> None:
+        """Let alice send one message to all devices of ``user``, wherever that is."""
+        version = "r0" if self.plan.old else "v3"
+        number = next(self._count)
+        answer = self.request(
+            "PUT",
+            f"/_matrix/client/{version}/sendToDevice/{kind}/t{number}",
+            {"messages": {user: {"*": content}}},
+            token=self.token,
+        )
+        if answer.status != 200:
+            raise RuntimeError(f"{self.server_name} did not send to {user}: {answer}")
+
+    def inbox(self, token: str) -> list[dict[str, Any]]:
+        """All that was sent to the device of this token, in order, at most some hundreds."""
+        version = "r0" if self.plan.old else "v3"
+        found: list[dict[str, Any]] = []
+        since = ""
+        while True:
+            path = f"/_matrix/client/{version}/sync?timeout=0{since}"
+            said = self.request("GET", path, token=token).json
+            new = said.get("to_device", {}).get("events", [])
+            found += new
+            since = f"&since={said['next_batch']}"
+            if not new:
+                return found
+
     def fetch_keys(self, server_name: str, key_id: str, minimum_ms: int) -> list[dict[str, Any]]:
         """Make it discover a server and verify its keys now; what it hands on as a notary.
 
@@ -113,3 +142,14 @@ class Synapse:
             if generate.returncode != 0:
                 raise RuntimeError(generate.stderr.decode(errors="replace")[-1500:])
         return self._namespace.spawn(run, log=self._log, cwd=plan.directory)
+
+
+def to_device(sender: str, user: str, message_id: str, content: Any) -> dict[str, Any]:
+    """An EDU that reaches every device of ``user``."""
+    edu = {
+        "sender": sender,
+        "type": "m.test",
+        "message_id": message_id,
+        "messages": {user: {"*": content}},
+    }
+    return {"edu_type": "m.direct_to_device", "content": edu}
