@@ -16,7 +16,7 @@ from ranvier.faces.asgi import FederationApp
 from ranvier.limits import Limits, Ms
 from ranvier.net.clock import SystemClock
 from ranvier.net.guard import GuardedProtocol
-from ranvier.net.hall import Hall
+from ranvier.net.hall import Arrival, Hall
 from ranvier.net.listen import JsonErrors, uvicorn_config
 from ranvier.protocol.names import ServerName
 from ranvier.protocol.signing import generate_signing_key
@@ -153,7 +153,8 @@ class House:
     async def call(self, pieces: list[bytes]) -> bytes:
         """Send the pieces, then let so much time pass that everything must have ended."""
         pipe = Pipe(self.loop)
-        pipe.protocol = GuardedProtocol(self.config, self.hall, {}, LEAF)
+        arrival = Arrival(client="192.0.2.1", leaf=LEAF, believed=None)
+        pipe.protocol = GuardedProtocol(self.config, self.hall, {}, arrival)
         pipe.protocol.connection_made(pipe)
         for piece in pieces:
             if not pipe.closing:
