@@ -29,6 +29,9 @@ COULD_NOT = {
     "connect-unreachable",
     "dns-garbage",
     "dns-silent",
+    "proxy-not-http",
+    "proxy-timeout",
+    "proxy-unreachable",
     "srv-unknown",
 }
 """Codes of steps that say something about us, not about the server asked."""
