@@ -23,6 +23,8 @@ _OUTGOING = """
 [outgoing]
 allow_private = true
 ca_file = "{ca}"
+client_certificate = "{shown.cert}"
+client_key = "{shown.key}"
 """
 PATIENCE = 40.0
 """Seconds after which a test has failed rather than waited."""
@@ -45,7 +47,8 @@ class Came(msgspec.Struct, frozen=True, kw_only=True):
 class Member(Ours):
     """A federation with handlers, served in the mini-internet (see ``scripts/member.py``).
 
-    ``more`` is added to its configuration.
+    ``more`` is added to its configuration, at the end of ``[listen]``. ``shown`` is the
+    client certificate for peers that are to see one; by default, that of the server.
     """
 
     def __init__(
@@ -57,9 +60,10 @@ class Member(Ours):
         port: int = 8448,
         pair: Pair | None = None,
         outer: Pair | None = None,
+        shown: Pair | None = None,
         more: str = "",
     ) -> None:
-        more = _OUTGOING.format(ca=internet.ca.pem) + more
+        more += _OUTGOING.format(ca=internet.ca.pem, shown=shown or pair or outer)
         super().__init__(internet, name, ip=ip, port=port, pair=pair, outer=outer, more=more)
 
     def ask(self, name: str, method: str, target: str, content: Any = None) -> dict[str, Any]:

@@ -85,12 +85,20 @@ defaults
 """
 
 
+CERTIFICATE_HEADER = "X-Client-Certificate"
+"""In which HAProxy here tells of the client's certificate."""
+
+
 def haproxy_front(ip: str, port: int, pair: Pair, upstream: str) -> str:
-    """A section: TLS at ``ip:port``, passed on plain to ``upstream``."""
+    """A section: TLS at ``ip:port``, any client certificate, passed on plain to ``upstream``."""
     both = pair.cert.with_suffix(".haproxy.pem")
     both.write_text(pair.cert.read_text() + pair.key.read_text())
+    any_client = f"verify optional ca-file {pair.cert} ca-ignore-err all crt-ignore-err all"
+    told = f"{CERTIFICATE_HEADER} %[ssl_c_der,base64] if {{ ssl_c_used }}"
     return f"""listen {both.stem}
-  bind {ip}:{port} ssl crt {both}
+  bind {ip}:{port} ssl crt {both} {any_client}
+  http-request del-header {CERTIFICATE_HEADER}
+  http-request set-header {told}
   server matrix {upstream}
 """
 
