@@ -127,6 +127,13 @@ def test_the_request_is_signed_by_the_key_of_serve_and_sent_byte_for_byte(
     )
 
 
+def test_it_signs_by_the_name_that_it_is_told(peer: TlsListener, printed: Printed) -> None:
+    assert ask(peer, "--as", "us.example:8449") == 0
+    header = peer.requests[0].header("authorization") or ""
+    assert header.startswith('X-Matrix origin="us.example:8449",')
+    assert ask(peer, "--as", "us_example") == 2
+
+
 def test_unsigned_sends_no_signature_and_makes_no_key(
     peer: TlsListener, printed: Printed, elsewhere: Path
 ) -> None:

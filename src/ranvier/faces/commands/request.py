@@ -48,7 +48,7 @@ async def request(
     unsigned:
         Do not sign the request: for what needs no signature, such as the version.
     origin:
-        Our own server name, if nothing is configured: localhost:8448 if not given.
+        Our own server name, instead of the configured one or of localhost:8448.
     """
     going = going or Going()
     try:
