@@ -28,18 +28,19 @@ class Side(msgspec.Struct):
 
 
 class Row(msgspec.Struct):
-    """Ours beside theirs: median, least and most of the rounds, and the ratio."""
+    """Ours beside another: median, least and most of the rounds, and the ratio."""
 
     what: str
     unit: str
     ours: Side
-    synapse: Side
+    other: Side
     larger_is_better: bool = True
+    beside: str = "Synapse"
 
     @property
     def ratio(self) -> float:
-        """How many times better than Synapse we are."""
-        ours, theirs = self.ours.median, self.synapse.median
+        """How many times better than the other we are."""
+        ours, theirs = self.ours.median, self.other.median
         return ours / theirs if self.larger_is_better else theirs / ours
 
     def as_data(self) -> dict[str, Any]:
@@ -48,16 +49,18 @@ class Row(msgspec.Struct):
             "what": self.what,
             "unit": self.unit,
             "ours": self.ours.values,
-            "synapse": self.synapse.values,
+            "beside": self.beside,
+            "other": self.other.values,
             "ratio": self.ratio,
         }
 
 
 def render(rows: list[Row]) -> str:
     """The table, a line a row."""
-    head = ("", "unit", "Ranvier", "Synapse", "times better")
+    head = ("", "unit", "Ranvier", "beside", "", "times better")
     cells = [
-        (row.what, row.unit, str(row.ours), str(row.synapse), f"{row.ratio:.1f}") for row in rows
+        (row.what, row.unit, str(row.ours), row.beside, str(row.other), f"{row.ratio:.2f}")
+        for row in rows
     ]
     widths = [max(len(line[at]) for line in (head, *cells)) for at in range(len(head))]
     lines = [
