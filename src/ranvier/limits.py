@@ -100,6 +100,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     authorization_bytes: int = 8_192  # of one header
     authorization_headers: int = 16
     query_arguments: int = 100
+    inbound_body_bytes: int = 268_435_456  # held of requests not authenticated yet, in all
+    inbound_body_bytes_per_client: int = 67_108_864
 
     # Transactions
     transaction_pdus: int = 50

@@ -9,11 +9,14 @@ The head is judged before the body is read, so that nobody's body is read for no
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ranvier.errors import Unauthenticated
 from ranvier.limits import Limits
 from ranvier.services.gate import Authenticated, Gate, InboundRequest
+
+Grow = Callable[[int], None]
 
 
 async def authenticate(
@@ -28,20 +31,22 @@ async def authenticate(
             value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"
         )
     )
-    request = await _read(gate, scope, receive, gate.limits)
-    return await gate.authenticate(request, claim=claim, lenient=lenient)
+    with gate.bodies.held(_client(scope)) as grow:
+        request = await _read(gate, scope, receive, grow)
+        return await gate.authenticate(request, claim=claim, lenient=lenient)
 
 
-async def _read(gate: Gate, scope: Any, receive: Any, limits: Limits) -> InboundRequest:
+async def _read(gate: Gate, scope: Any, receive: Any, grow: Grow) -> InboundRequest:
     """The request with its body, in time: our own listener sees to that by itself.
 
     Raises: Unauthenticated.
     """
+    limits = gate.limits
     if "ranvier" in (scope.get("extensions") or {}):
-        return await read_request(scope, receive, limits)
+        return await read_request(scope, receive, limits, grow)
     try:
         async with gate.clock.timeout(limits.listen_body_seconds):
-            return await read_request(scope, receive, limits)
+            return await read_request(scope, receive, limits, grow)
     except TimeoutError:
         raise Unauthenticated(
             "body-not-in-time",
@@ -53,21 +58,32 @@ async def _read(gate: Gate, scope: Any, receive: Any, limits: Limits) -> Inbound
         ) from None
 
 
-async def read_request(scope: Any, receive: Any, limits: Limits) -> InboundRequest:
-    """The whole request. Raises: Unauthenticated (413, or the client has gone)."""
+async def read_request(
+    scope: Any, receive: Any, limits: Limits, grow: Grow = lambda size: None
+) -> InboundRequest:
+    """The whole request. ``grow`` is told of every piece of its body.
+
+    Raises: Unauthenticated (413, or the client has gone), and what ``grow`` raises.
+    """
     headers = scope["headers"]
     told = (scope.get("extensions") or {}).get("ranvier") or {}
-    client = scope.get("client")
     return InboundRequest(
         method=scope["method"],
         targets=raw_targets(scope),
         authorization=tuple(
             value.decode("latin-1") for name, value in headers if name == b"authorization"
         ),
-        body=await read_body(receive, limits.listen_body_bytes),
-        client=told.get("client", client[0] if client else ""),
+        body=await read_body(receive, limits.listen_body_bytes, grow),
+        client=_client(scope),
         client_leaf=told.get("peer_leaf"),
     )
+
+
+def _client(scope: Any) -> str:
+    """On whose account it is; nobody's, if a proxy of ours stands for many."""
+    told = (scope.get("extensions") or {}).get("ranvier") or {}
+    client = scope.get("client")
+    return str(told.get("client", client[0] if client else ""))
 
 
 def raw_targets(scope: Any) -> tuple[str, ...]:
@@ -81,7 +97,7 @@ def raw_targets(scope: Any) -> tuple[str, ...]:
     return (f"{path}?{query}",) if query else (path, f"{path}?")
 
 
-async def read_body(receive: Any, most: int) -> bytes:
+async def read_body(receive: Any, most: int, grow: Grow = lambda size: None) -> bytes:
     """All of it. Raises: Unauthenticated ``body-too-large`` (413), ``body-cut``."""
     pieces: list[bytes] = []
     size = 0
@@ -102,6 +118,7 @@ async def read_body(receive: Any, most: int) -> bytes:
                 errcode="M_TOO_LARGE",
                 public="the body is too large",
             )
+        grow(len(piece))
         pieces.append(piece)
         if not message.get("more_body", False):
             return b"".join(pieces)

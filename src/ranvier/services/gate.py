@@ -40,6 +40,7 @@ from ranvier.protocol.requests import canonical_content, examine_request
 from ranvier.protocol.routes import Mode
 from ranvier.protocol.text import shown
 from ranvier.protocol.xmatrix import XMatrix, parse_authorizations
+from ranvier.services.bodies import Bodies, BodyWork
 from ranvier.services.bounded import Bounded
 from ranvier.services.keyring import Keyring
 from ranvier.services.refusals import insist_signed, unreadable_body, unreadable_header
@@ -120,6 +121,8 @@ class Gate:
     ) -> None:
         self.clock = clock
         self.limits = limits
+        self.bodies = Bodies(limits)
+        self._body_work = BodyWork(clock, limits)
         self._keyring = keyring
         self._names = tuple(names)
         self._heard = heard
@@ -183,7 +186,11 @@ class Gate:
     async def _judged(
         self, request: InboundRequest, claim: Claim, lenient: bool, recorder: Recorder
     ) -> Authenticated:
-        value, content = self._content(request.body, lenient) if request.body else (None, None)
+        value, content = None, None
+        if request.body:
+            value, content = await self._body_work.work(
+                request.client, len(request.body), lambda: self._content(request.body, lenient)
+            )
         keys = await self._keyring.keys_for_request(
             claim.origin,
             tuple(each.key for each in claim.headers),

@@ -19,7 +19,6 @@ kept; PDUs have ids of their own (D35).
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -39,6 +38,7 @@ from ranvier.protocol.transactions import (
     item_digest,
     parse_transaction,
 )
+from ranvier.services.bodies import BodyWork, Turn
 from ranvier.services.gate import Authenticated
 from ranvier.services.hooks import FAILED, Called, Effects, Hooks, TryAgain
 from ranvier.services.inflight import InFlight
@@ -47,14 +47,6 @@ from ranvier.services.inspector import InspectedPdu, Inspector
 CLAUSE = "[s2s:transactions]"
 
 logger = logging.getLogger("ranvier.receive")
-
-
-class Turn:
-    """The turns of one origin: a lock, and how many hold it or wait for it."""
-
-    def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        self.users = 0
 
 
 class Receiver:
@@ -70,6 +62,7 @@ class Receiver:
         self._limits = limits
         self._in_flight: InFlight[tuple[str, str, bytes], bytes] = InFlight()
         self._turns: dict[str, Turn] = {}
+        self._body_work = BodyWork(clock, limits)
         self.counts: Counter[str] = Counter()
 
     async def receive(self, request: Authenticated, txn_id: str, *, seed: bool = False) -> bytes:
@@ -78,7 +71,11 @@ class Receiver:
         Raises: Malformed (400: no transaction), Unauthenticated (429: too many wait),
         StoreFault and TryAgain (500: come again).
         """
-        transaction = parse_transaction(request.body, limits=self._limits, seed=seed)
+        transaction = await self._body_work.work(
+            request.origin.text,
+            len(request.body),
+            lambda: parse_transaction(request.body, limits=self._limits, seed=seed),
+        )
         if transaction.origin != request.origin.text:  # the authenticated one counts (TXN-12)
             self.counts["origin-differs"] += 1
         digest = content_digest(request.canonical or request.body)
