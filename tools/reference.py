@@ -27,7 +27,7 @@ CLI = ROOT / "docs/reference/cli.md"
 ERRORS = ROOT / "docs/reference/errors.md"
 SENTENCES = ROOT / "tools/sentences.toml"
 
-_SCREEN = re.compile(r"(<!-- help(?P<words>[a-z ]*) -->\n```\n).*?(?=```)", re.DOTALL)
+_SCREEN = re.compile(r"(<!-- help(?P<words>[a-z0-9 ]*) -->\n```\n).*?(?=```)", re.DOTALL)
 
 _WORD = re.compile(r"[a-z]{3}")
 
@@ -45,9 +45,9 @@ sentence (texts may change), the `clause` that it rests on and, where a service 
 CONDITIONS = """\
 ## Conditions
 
-A rule that was judged; a key document, certificate or well-known file is held against all of them,
-and the first *fatal* one that fails becomes the error's code. Failed conditions that are not fatal
-stand in the trail.
+A rule that was judged; a key document, certificate, well-known file, request or event is held
+against all of them, and the first *fatal* one that fails becomes the error's code. Failed
+conditions that are not fatal stand in the trail.
 
 """
 
@@ -89,7 +89,8 @@ def errors_page() -> str:
     conditions = _rows([each for each in codes if each.owner == CONDITION], ours)
     parts.append(CONDITIONS + "### Key documents\n\n" + _key_rules(ours) + "\n")
     parts.append(
-        "### Certificates and the well-known file\n\n" + _table(("id", "sentence"), conditions)
+        "### Certificates, the well-known file, requests and events\n\n"
+        + _table(("id", "sentence"), conditions)
     )
     return "\n".join(part.rstrip("\n") + "\n" for part in parts)
 

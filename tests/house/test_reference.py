@@ -33,12 +33,18 @@ def test_every_code_has_a_sentence_and_no_sentence_is_left_over() -> None:
 def test_the_help_screens_in_the_reference_are_the_ones_printed() -> None:
     text = reference.CLI.read_text()
     assert text == reference.with_screens(text), "run: python -m tools.reference"
-    for words in ("", " resolve", " serve", " keys fetch", " keys generate", " keys show"):
+    for words in _commands():
         assert f"<!-- help{words} -->" in text
 
 
+def _commands() -> list[str]:
+    """What stands behind ``help`` in the marks, for every command."""
+    keys = [" keys fetch", " keys generate", " keys show"]
+    return ["", " resolve", " serve", " request", " queue", " demo 2014", *keys]
+
+
 def test_the_example_of_the_configuration_loads(tmp_path: Path) -> None:
-    (example,) = re.findall(r"```toml\n(.*?)```", CONFIG.read_text(), re.DOTALL)
+    example, *_ = re.findall(r"```toml\n(.*?)```", CONFIG.read_text(), re.DOTALL)
     path = tmp_path / "ranvier.toml"
     path.write_text(example)
     config = load_config(path)
