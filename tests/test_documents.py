@@ -88,3 +88,9 @@ def test_the_rule_of_2014_in_the_tutorial(serving: Serving) -> None:
     first, _, rest = shown.partition("\n...\n")
     assert out.startswith(first)
     assert out.endswith(rest)
+
+
+def test_the_request_of_the_tutorial(serving: Serving) -> None:
+    target = "/_matrix/federation/v1/version"
+    way = ("--ca", serving.certificate, "--allow-private", "--unsigned")
+    assert printed("request", "GET", serving.name, target, *way) in screens(PAGES[1])
