@@ -364,8 +364,9 @@ whoever is not authenticated is told one text, whatever the reason was (SEC-18).
 Items of a transaction are judged one by one: a bad one is an error in the answer, which
 is 200 ([errors](errors.md)). Besides these: 408 for what comes too slowly, 429
 `M_LIMIT_EXCEEDED` while too many transactions of one origin wait
-(`transactions-waiting`) or too many keys are being fetched (`auth-busy`), and 500
-`M_UNKNOWN` for our own faults, upon which the same transaction may come again.
+(`transactions-waiting`), too many keys are being fetched (`auth-busy`) or too many large
+bodies read (`bodies-too-many`), and 500 `M_UNKNOWN` for our own faults, upon which the
+same transaction may come again.
 
 Every row is a test on real sockets (`tests/test_status.py`).
 """
