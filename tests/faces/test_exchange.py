@@ -189,8 +189,17 @@ async def test_the_path_with_a_slash_is_for_servers_of_2014() -> None:
     assert len(desk.edus) == 2
 
 
-@pytest.mark.parametrize("failure", [TryAgain(), StoreFault("x-disk", "the disk is full")])
-async def test_what_cannot_be_taken_now_is_500_and_says_no_more(failure: Exception) -> None:
+@pytest.mark.parametrize(
+    ("failure", "logged"),
+    [
+        (TryAgain(), "a handler says later"),
+        (TryAgain("the room is moving"), "the room is moving"),
+        (StoreFault("x-disk", "the disk is full"), "the disk is full"),
+    ],
+)
+async def test_what_cannot_be_taken_now_is_500_and_says_no_more(
+    failure: Exception, logged: str, caplog: pytest.LogCaptureFixture
+) -> None:
     desk = Desk()
 
     async def handler(edu: Edu, origin: ServerName) -> None:
@@ -199,6 +208,7 @@ async def test_what_cannot_be_taken_now_is_500_and_says_no_more(failure: Excepti
     desk.hooks.edus["*"] = Called.of(handler)
     said = await desk.ask("PUT", SEND + "1", desk.transaction())
     assert said == (500, error("M_UNKNOWN", "this cannot be taken now"))
+    assert caplog.messages[-1].endswith(f": {logged}")
 
 
 # --- Queries ---

@@ -74,7 +74,7 @@ class Exchange:
         except Reply as reply:
             return refused(reply.status, reply.errcode, reply.error)
         except (TryAgain, StoreFault) as error:
-            logger.error("failed at %s: %s", _place(scope), error)
+            logger.error("failed at %s: %s", _place(scope), str(error) or "a handler says later")
             return refused(500, "M_UNKNOWN", "this cannot be taken now")
         except Exception:
             logger.exception("failed at %s", _place(scope))
