@@ -368,6 +368,8 @@ def test_help_lists_every_command_with_what_it_does(printed: Printed) -> None:
     out = printed.readouterr().out
     assert "resolve      Find a server" in out
     assert "serve        Run a home server" in out
+    assert "request      Ask another server" in out
+    assert "queue        What waits to be sent" in out
     assert run(["keys", "--help"]) == 0
     assert "fetch     Fetch and verify" in printed.readouterr().out
 

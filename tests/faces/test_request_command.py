@@ -191,6 +191,12 @@ def test_a_refusal_of_a_hostile_server_does_nothing_either(
     assert "(answer-status)" in err
 
 
+def test_a_wish_to_come_later_is_told(peer: TlsListener, printed: Printed) -> None:
+    peer.handler = answering(b'{"errcode": "M_LIMIT_EXCEEDED"}', status=429)
+    assert ask(peer) == 1
+    assert "more slowly: again later" in printed.readouterr().err
+
+
 def test_a_redirect_is_not_followed_and_the_cure_is_told(
     peer: TlsListener, printed: Printed
 ) -> None:

@@ -39,6 +39,7 @@ COULD_NOT = {
 A_NAME = "A server name is HOST or HOST:PORT (IPv6 in [ ]); no https://, path or @user."
 
 CURES = {
+    "M_LIMIT_EXCEEDED": "It asks us to come more slowly: again later.",
     "M_UNAUTHORIZED": "It must be able to fetch our keys: is our server running, and reachable by"
     " the name that we sign with? And is its clock right?",
     "answer-redirect": "Something in front of it redirects; its owner should pass this path on.",
