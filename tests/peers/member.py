@@ -116,6 +116,13 @@ class Member(Ours):
             ]
         return [each for each in found if kind in ("", each.type)]
 
+    @property
+    def mail(self) -> list[dict[str, Any]]:
+        """The messages to devices in order, each once by origin and ``message_id``."""
+        with sqlite3.connect(self.place / "ranvier.db") as database:
+            rows = database.execute("SELECT content FROM mail ORDER BY rowid").fetchall()
+        return [json.loads(content) for (content,) in rows]
+
     def until(self, condition: Callable[[], Any], *, meanwhile: str = "") -> Any:
         """Wait for something true, and give it.
 

@@ -15,7 +15,8 @@ order a line (JSON) on the Unix socket CONTROL, each answered by a line:
     before the answer, take it but die as by ``kill -9`` before the answer
 
 What transactions bring is written by handlers, through their effects, to the table
-``came`` of the member's own database.
+``came`` of the member's own database; messages to devices also to ``mail``, once by origin
+and ``message_id``, whatever transaction brings them.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from ranvier.config import Config, load_config
 from ranvier.errors import RanvierError
 from ranvier.faces.middleware import AUTHENTICATED, RequireSignature
 from ranvier.parts import Parts
-from ranvier.protocol.edus import Edu, UnknownEdu
+from ranvier.protocol.edus import Edu, ToDevice, UnknownEdu
 from ranvier.protocol.events import ParsedPdu
 from ranvier.protocol.names import parse_server_name
 from ranvier.protocol.signing import generate_signing_key
@@ -50,7 +51,9 @@ SEND = "/_matrix/federation/v1/send/"
 OWN = ("/_matrix/federation/v1/make_join/", "/_matrix/federation/v1/echo/")
 """Endpoints of an application of the member's own, protected by the middleware."""
 CAME = "CREATE TABLE IF NOT EXISTS came (n INTEGER PRIMARY KEY, key, origin, type, content)"
+MAIL = "CREATE TABLE IF NOT EXISTS mail (origin, message_id, content, UNIQUE (origin, message_id))"
 ROW = "INSERT INTO came (key, origin, type, content) VALUES (?, ?, ?, ?)"
+LETTER = "INSERT OR IGNORE INTO mail VALUES (?, ?, ?)"
 
 
 class Member:
@@ -70,6 +73,7 @@ class Member:
             parts = self.fed._open()
             with sqlite3.connect(self.config.path(self.config.store.path)) as database:
                 database.execute(CAME)
+                database.execute(MAIL)
             front = Front(self)
             self.listener: Any = make_listener(self.config, front, parts.clock, parts.limits)
             await self.listener.start()
@@ -86,6 +90,9 @@ class Member:
                 raise TryAgain
             row = (effects.key, origin.text, item.edu_type, json.dumps(item.content))
             effects.execute(ROW, *row)
+            if isinstance(item, ToDevice):
+                text = json.dumps(item.content["messages"])
+                effects.execute(LETTER, origin.text, item.message_id, text)
 
         @fed.on_pdu
         async def pdu(item: ParsedPdu, origin: ServerName, effects: Effects) -> None:
