@@ -170,6 +170,8 @@ def test_a_file_that_is_no_database_is_could_not_ask(tmp_path: Path, printed: Pr
     (tmp_path / "ranvier.db").write_text("hello")
     assert run(["queue", "--data", str(tmp_path)]) == 3
     assert "Traceback" not in printed.readouterr().err
+    told = asked_for_data(printed, tmp_path, code=3)
+    assert told["error"]["kind"] == "StoreFault"
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from cyclopts import Parameter
 from ranvier.config import Config, load_config
 from ranvier.deeds import LaneState, ParkedItem
 from ranvier.edges import load_edge
-from ranvier.errors import BadConfiguration
-from ranvier.faces.outcome import GOOD, NO, print_json
+from ranvier.errors import BadConfiguration, RanvierError
+from ranvier.faces.outcome import GOOD, NO, error_as_data, exit_code_of, print_json
 from ranvier.faces.text import printable, utc, wrapped
 from ranvier.federation import Federation
 from ranvier.limits import Ms
@@ -54,20 +54,19 @@ async def queue(
     json:
         Print the same facts as JSON.
     """
-    _check(name, retry=retry, drop=drop, parked=parked)
-    async with _opened(config, data) as federation:
-        if name is not None and retry:
-            return await _retry(federation, name, as_json=json)
-        if name is not None and drop:
-            return await _drop(federation, name, parked_only=parked, as_json=json)
-        lanes = await federation.queue.lanes(name)
-        aside = await federation.queue.parked(name)
-    if json:
-        print_json({"lanes": msgspec.to_builtins(lanes), "parked": [_data(each) for each in aside]})
-    else:
-        nothing = "nothing waits" if name is None else f"nothing waits for {printable(name)}"
-        print("\n".join(_lines(lanes, aside, load_edge("clock")().now())) or nothing)
-    return GOOD
+    try:
+        _check(name, retry=retry, drop=drop, parked=parked)
+        async with _opened(config, data) as federation:
+            if name is not None and retry:
+                return await _retry(federation, name, as_json=json)
+            if name is not None and drop:
+                return await _drop(federation, name, parked_only=parked, as_json=json)
+            return await _show(federation, name, as_json=json)
+    except RanvierError as error:
+        if not json:
+            raise
+        print_json(error_as_data(error))
+        return exit_code_of(error)
 
 
 def _check(name: str | None, *, retry: bool, drop: bool, parked: bool) -> None:
@@ -79,6 +78,17 @@ def _check(name: str | None, *, retry: bool, drop: bool, parked: bool) -> None:
         )
     if name is not None:
         parse_server_name_2014(name)  # a slip of the pen is no empty queue
+
+
+async def _show(federation: Federation, name: str | None, *, as_json: bool) -> int:
+    lanes = await federation.queue.lanes(name)
+    aside = await federation.queue.parked(name)
+    if as_json:
+        print_json({"lanes": msgspec.to_builtins(lanes), "parked": [_data(each) for each in aside]})
+        return GOOD
+    nothing = "nothing waits" if name is None else f"nothing waits for {printable(name)}"
+    print("\n".join(_lines(lanes, aside, load_edge("clock")().now())) or nothing)
+    return GOOD
 
 
 async def _retry(federation: Federation, name: str, *, as_json: bool) -> int:
