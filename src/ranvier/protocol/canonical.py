@@ -25,6 +25,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import chain
 from math import isfinite
 from typing import Any, NoReturn, TypeAlias
@@ -75,9 +76,8 @@ def parse_canonical(
     """As :func:`parse_json`, with the value's canonical bytes, which cost nothing more."""
     text = _text(data, max_bytes)
     try:
-        value = _decoder.decode(data)
-        encoded = _encoder.encode(value)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        value, encoded = _quickly_read(data)
+    except _UNREADABLE:
         value = _load(text, _STRICT)  # Says what is wrong, or the walk does.
         return value, _encoder.encode(_walked(value, max_depth, _strict_numbers))
     if encoded == data and not _may_have_long_integers(data):
@@ -109,6 +109,11 @@ def parse_json_lenient(
     surrogates are refused here too.
     """
     text = _text(data, max_bytes)
+    with suppress(*_UNREADABLE):
+        value, encoded = _quickly_read(data)
+        if encoded == data and not _may_have_long_integers(data):
+            _check_depth(data, value, max_depth)
+            return value  # What is canonical reads the same either way.
     return _walked(_load(text, _UNIQUE if unique else _LENIENT), max_depth, _lenient_numbers)
 
 
@@ -145,6 +150,15 @@ def _text(data: bytes, max_bytes: int) -> str:
         raise Malformed(
             "json-not-utf8", f"byte {error.start} is not UTF-8", clause=_CANONICAL
         ) from None
+
+
+_UNREADABLE = (msgspec.MsgspecError, UnicodeError, RecursionError)
+
+
+def _quickly_read(data: bytes) -> tuple[JsonValue, bytes]:
+    """A value without floats, with its canonical bytes. Raises any of ``_UNREADABLE``."""
+    value = _decoder.decode(data)
+    return value, _encoder.encode(value)
 
 
 def _load(text: str, decoder: json.JSONDecoder) -> JsonValue:
@@ -276,9 +290,10 @@ def _inside(level: list[Any], kinds: set[type]) -> list[Any]:
 
 
 def _check_kinds(kinds: set[type], fit: set[type]) -> None:
-    unfit = sorted(each.__name__ for each in kinds - fit)
-    if unfit:
-        raise Malformed("json-not-a-value", f"JSON has no {unfit[0]} here", clause=_CANONICAL)
+    if kinds <= fit:
+        return
+    unfit = min(each.__name__ for each in kinds - fit)
+    raise Malformed("json-not-a-value", f"JSON has no {unfit} here", clause=_CANONICAL)
 
 
 def _check_texts(texts: list[str]) -> None:
