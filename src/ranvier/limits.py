@@ -111,6 +111,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     event_auth_events: int = 10  # not of events that we asked for (backfill)
     event_prev_events: int = 20
     outbox_in_flight: int = 200  # transactions at once, one per destination
+    outbox_in_flight_slow: int = 600  # besides, that have not been answered for some seconds
     outbox_lane_items: int = 100_000
     outbox_lane_bytes: int = 268_435_456
     outbox_items: int = 10_000_000  # in all lanes

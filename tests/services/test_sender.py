@@ -243,6 +243,41 @@ async def test_a_destination_that_never_answers_holds_up_nobody_else(
 
 
 @pytest.mark.req("D40")
+@pytest.mark.req("SEC-05")
+async def test_many_that_never_answer_leave_places_for_the_others(world: World, post: Post) -> None:
+    async def never(sealed: Sealed) -> DeliveryOutcome:
+        await world.clock.sleep(60)
+        return DeliveryOutcome.LATER
+
+    limits = msgspec.structs.replace(LIMITS, outbox_in_flight=4, outbox_in_flight_slow=40)
+    names = [f"d{n}.test" for n in range(30)]
+    post.answers = dict.fromkeys(names, never)
+    async with working(world, post, limits=limits) as desk:
+        await desk.sender.add(names, [edu(1)])
+        await world.clock.sleep(50)
+        assert desk.sender.in_flight == 30
+        for n in range(10):
+            began = world.clock.tick()
+            await desk.sender.add(["c.test"], [edu(n)])
+            await world.clock.sleep(0.5)
+            assert post.numbers("c.test")[-1] == n
+            assert post.at[-1] - began < 0.1
+
+
+async def test_there_is_a_bound_for_the_slow_ones_too(world: World, post: Post) -> None:
+    async def never(sealed: Sealed) -> DeliveryOutcome:
+        await world.clock.sleep(60)
+        return DeliveryOutcome.LATER
+
+    limits = msgspec.structs.replace(LIMITS, outbox_in_flight=4, outbox_in_flight_slow=6)
+    names = [f"d{n}.test" for n in range(30)]
+    post.answers = dict.fromkeys(names, never)
+    async with working(world, post, limits=limits) as desk:
+        await desk.sender.add(names, [edu(1)])
+        await world.clock.sleep(50)
+        assert desk.sender.in_flight == 10
+
+
 async def test_two_workers_keep_one_lane_per_destination(world: World, post: Post) -> None:
     names = [f"d{n}.test" for n in range(20)]
 
