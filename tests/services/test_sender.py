@@ -413,6 +413,30 @@ async def test_a_handler_of_deliveries_that_fails_stops_nothing(world: World, po
     assert post.numbers() == [1, 2]
 
 
+async def test_an_attempt_that_breaks_is_one_that_failed(world: World, post: Post) -> None:
+    """A fault of our own must not keep the lane, whose lease is renewed while others fly."""
+
+    async def breaks(sealed: Sealed) -> DeliveryOutcome:
+        if len([each for each in post.came if each.destination == "b.test"]) == 1:
+            raise RuntimeError("no")
+        return DeliveryOutcome.DELIVERED
+
+    async def never(sealed: Sealed) -> DeliveryOutcome:
+        await world.clock.sleep(10**6)
+        return DeliveryOutcome.LATER
+
+    post.answers = {"b.test": breaks, "c.test": never}
+    async with working(world, post) as desk:
+        await desk.sender.add(["c.test", "b.test"], [edu(1)])
+        await world.clock.sleep(1)
+        [lane] = await world.store.outbox.lanes("b.test")
+        assert (lane.failures, lane.leased_by) == (1, "")
+        assert "RuntimeError" in lane.because
+        await world.clock.sleep(LIMITS.back_off_min_seconds * 2)
+    first, again = (each for each in post.came if each.destination == "b.test")
+    assert (first.txn_id, first.body) == (again.txn_id, again.body)
+
+
 async def test_the_settlement_says_when_the_next_try_is(world: World, post: Post) -> None:
     post.answers["b.test"] = later
     async with working(world, post) as desk:

@@ -5,18 +5,17 @@ From then on it is the store's lanes that say what is to be done (``ranvier.deed
 
 * one task asks for lanes that are due, as many as there are free places, and one
   task per lane *in flight* sends its transactions one after another, each until it
-  is settled. Lanes whose destination takes its time have places of their own, so that
-  many who never answer do not take those of the others. A lane that sleeps has no
-  task and no timer: its next try stands in the store, and the one task sleeps until
-  the earliest of them, or until it is nudged;
+  is settled. A lane that sleeps has no task and no timer: its next try stands in the
+  store, and the one task sleeps until the earliest of them, or until it is nudged;
 * id and bytes are fixed before they go out and stay the same at every attempt
   (TXN-08, TXN-10). Failures hold the lane off, longer and longer, for ever if need
   be; nothing is given up because it is old;
 * bytes that are *refused* several times are halved, down to the one item that is
   poison; it is parked for people to see, and the others go on (D36);
-* leases are renewed while something is in flight. A worker that finds its lease too
-  old to be sure of begins nothing with it; whoever holds the lane next sends the same
-  id and bytes again (D40).
+* leases are renewed while something is in flight. A worker that was stopped and lost
+  its lease can send once more what was sealed then, and nothing after it: what it
+  writes down changes nothing, for whoever holds the lane now has sent the same id and
+  bytes again (D40).
 """
 
 from __future__ import annotations
@@ -50,8 +49,6 @@ from ranvier.services.delivery import Delivery, DeliveryOutcome
 
 FAIR_ROUNDS = 16
 """Transactions of one lane before others that are due come first."""
-SLOW_SECONDS = 5.0
-"""A lane whose destination has not answered for so long leaves its place to another."""
 
 logger = logging.getLogger("ranvier.send")
 
@@ -87,7 +84,6 @@ class Sender:
             bytes=limits.transaction_bytes,
         )
         self._flying: dict[str, asyncio.Task[None]] = {}
-        self._since: dict[str, float] = {}  # ticks: when what is in flight went out
         self._again: dict[str, Sealed] = {}
         self._nudged = asyncio.Event()
         self._aloft = asyncio.Event()
@@ -137,9 +133,9 @@ class Sender:
 
     async def _round(self) -> float:
         """Take what is due; how long there is nothing more to take, in seconds."""
-        places = self._limits.outbox_in_flight - self._quick()
+        places = self._limits.outbox_in_flight - len(self._flying)
         if places * 2 < self._limits.outbox_in_flight:
-            return SLOW_SECONDS  # whoever lands nudges
+            return self._limits.lease_seconds  # whoever lands nudges
         now = self._clock.now()
         taken = await self._outbox.take(
             self._node, now=now, until=self._until(), most=places, rule=self._rule
@@ -151,15 +147,6 @@ class Sender:
             return self._limits.lease_seconds
         # A look round once per lease finds lanes whose worker has died.
         return min(max((due - self._clock.now()) / 1000, 0.0), self._limits.lease_seconds)
-
-    def _quick(self) -> int:
-        """Lanes in flight, but for those that are slow: so many of them as may be."""
-        flying = len(self._flying)
-        if flying * 2 <= self._limits.outbox_in_flight:
-            return flying
-        since = self._clock.tick() - SLOW_SECONDS
-        slow = sum(began <= since for began in self._since.values())
-        return flying - min(slow, self._limits.outbox_in_flight_slow)
 
     async def _renew(self) -> None:
         while await self._aloft.wait():
@@ -186,7 +173,6 @@ class Sender:
 
     def _landed(self, destination: str) -> None:
         self._flying.pop(destination, None)
-        self._since.pop(destination, None)
         if sealed := self._again.pop(destination, None):
             self._start(sealed)
         self.nudge()
@@ -203,8 +189,7 @@ class Sender:
 
     async def _transaction(self, sealed: Sealed) -> Sealed | None:
         """One attempt, and what follows from it. The lane's next transaction, if any."""
-        self._since[sealed.destination] = self._clock.tick()
-        delivery = await self._deliver(sealed)
+        delivery = await self._attempt(sealed)
         settlement = self._settlement(sealed, delivery)
         if not isinstance(settlement, HeldOff):
             await self._back_offs.reached(sealed.destination)
@@ -214,6 +199,19 @@ class Sender:
         except Exception:
             logger.exception("the handler of deliveries failed at %s", sealed.destination)
         return following
+
+    async def _attempt(self, sealed: Sealed) -> Delivery:
+        """A fault of our own is an attempt that failed, or the lane would be nobody's."""
+        try:
+            return await self._deliver(sealed)
+        except Exception as error:
+            logger.exception("we failed at a transaction for %s", sealed.destination)
+            return Delivery(
+                destination=sealed.destination,
+                txn_id=sealed.txn_id,
+                outcome=DeliveryOutcome.LATER,
+                because=f"we failed ourselves: {type(error).__name__}",
+            )
 
     def _settlement(self, sealed: Sealed, delivery: Delivery) -> Settlement:
         if delivery.outcome is DeliveryOutcome.DELIVERED:
