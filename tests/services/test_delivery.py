@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 
 from ranvier.deeds import ItemKind, QueuedItem, Sealed
@@ -66,6 +67,7 @@ async def test_a_200_is_a_delivery_with_a_result_for_each_pdu() -> None:
         (b"{}", DeliveryOutcome.DELIVERED, ""),  # it says 200 and nothing of any item
         (b"null", DeliveryOutcome.LATER, "transaction-answer-pdus"),  # 2014, and not listed so
         (b"<html>", DeliveryOutcome.LATER, "transaction-answer-not-json"),  # some proxy's page
+        (json_response(b'{"pdus":{}}', 202), DeliveryOutcome.LATER, "transaction-answer-status"),
         (json_response(b"{}", 400), DeliveryOutcome.REFUSED, "answered 400"),
         (json_response(b"{}", 413), DeliveryOutcome.REFUSED, "answered 413"),
         (json_response(b"{}", 401), DeliveryOutcome.LATER, "answered 401"),
@@ -109,6 +111,16 @@ async def test_a_server_of_2014_is_sent_the_slash_and_may_answer_null() -> None:
     assert delivery.outcome is DeliveryOutcome.DELIVERED
     assert delivery.results["$a"].verdict is ItemVerdict.NOT_MENTIONED
     assert rig.world.wire.requests[-1].request.target == TARGET + "/"
+
+
+async def test_a_name_that_is_listed_as_of_2014_no_more_waits_visibly() -> None:
+    """It was queued under 2014's grammar, by which alone it is a name."""
+    rig = ClientRig()
+    courier = Courier(rig.client, TrustBook(), rig.world.clock, rig.world.limits)
+    old = msgspec.structs.replace(sealed(), destination=f"{NAME}:")
+    delivery = await courier.deliver(old)
+    assert delivery.outcome is DeliveryOutcome.LATER
+    assert "name-" in delivery.because
 
 
 async def test_after_a_failure_the_server_is_found_anew() -> None:

@@ -14,14 +14,14 @@ from enum import StrEnum
 import msgspec
 
 from ranvier.deeds import Sealed, Settlement
-from ranvier.errors import Malformed, RanvierError, Rejected
+from ranvier.errors import Malformed, PeerFault, RanvierError, Rejected
 from ranvier.limits import Limits, Ms
 from ranvier.plugs import Clock
 from ranvier.protocol.names import ServerName, parse_server_name, parse_server_name_2014
 from ranvier.protocol.retry import NoGood, TryLater, classify
 from ranvier.protocol.routes import Mode
-from ranvier.protocol.transactions import ItemResult, parse_answer, send_path
-from ranvier.services.client import Client
+from ranvier.protocol.transactions import CLAUSE, ItemResult, parse_answer, send_path
+from ranvier.services.client import Answer, Client
 from ranvier.services.trust import TrustBook
 from ranvier.trail import NO_TRAIL, Recorder, Trail
 
@@ -66,9 +66,9 @@ class Courier:
     async def deliver(self, sealed: Sealed) -> Delivery:
         """One attempt. Never raises but for our own faults."""
         recorder = Recorder(self._clock.tick)
-        name = self._name(sealed.destination)
-        seed = self._book.rule_for(name).mode is Mode.SEED
         try:
+            name = self._name(sealed.destination)
+            seed = self._book.rule_for(name).mode is Mode.SEED
             answer = await self._client.request(
                 name,
                 "PUT",
@@ -79,7 +79,7 @@ class Courier:
                 fresh=sealed.failures > 0,
                 recorder=recorder,
             )
-            results = self._results(sealed, answer.body, seed)
+            results = self._results(sealed, answer, seed)
         except Rejected as error:
             return self._refused(sealed, error)
         except RanvierError as error:
@@ -92,11 +92,19 @@ class Courier:
             trail=answer.trail,
         )
 
-    def _results(self, sealed: Sealed, body: bytes, seed: bool) -> Mapping[str, ItemResult]:
+    def _results(self, sealed: Sealed, answer: Answer, seed: bool) -> Mapping[str, ItemResult]:
         """What a 200 says of each PDU. An object without results says nothing of any.
 
-        Raises: Malformed (no JSON object: whoever said 200 was no home server).
+        Raises: Malformed (no JSON object: whoever said 200 was no home server), PeerFault
+        (another success than 200 does not say that it has everything).
         """
+        body = answer.body
+        if answer.status != 200:
+            raise PeerFault(
+                "transaction-answer-status",
+                f"{answer.server_name} answered {answer.status}, which is no 200",
+                clause=CLAUSE,
+            )
         sent = [each.event_id for each in sealed.items if each.event_id]
         try:
             return parse_answer(body, sent, limits=self._limits, seed=seed).items
