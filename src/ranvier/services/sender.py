@@ -5,8 +5,10 @@ From then on it is the store's lanes that say what is to be done (``ranvier.deed
 
 * one task asks for lanes that are due, as many as there are free places, and one
   task per lane *in flight* sends its transactions one after another, each until it
-  is settled. A lane that sleeps has no task and no timer: its next try stands in the
-  store, and the one task sleeps until the earliest of them, or until it is nudged;
+  is settled. Lanes whose destination takes its time have places of their own, so that
+  many who never answer do not take those of the others. A lane that sleeps has no
+  task and no timer: its next try stands in the store, and the one task sleeps until
+  the earliest of them, or until it is nudged;
 * id and bytes are fixed before they go out and stay the same at every attempt
   (TXN-08, TXN-10). Failures hold the lane off, longer and longer, for ever if need
   be; nothing is given up because it is old;
@@ -49,6 +51,8 @@ from ranvier.services.delivery import Delivery, DeliveryOutcome
 
 FAIR_ROUNDS = 16
 """Transactions of one lane before others that are due come first."""
+SLOW_SECONDS = 5.0
+"""A lane whose destination has not answered for so long leaves its place to another."""
 
 logger = logging.getLogger("ranvier.send")
 
@@ -84,6 +88,7 @@ class Sender:
             bytes=limits.transaction_bytes,
         )
         self._flying: dict[str, asyncio.Task[None]] = {}
+        self._since: dict[str, float] = {}  # ticks: when what is in flight went out
         self._again: dict[str, Sealed] = {}
         self._nudged = asyncio.Event()
         self._aloft = asyncio.Event()
@@ -133,9 +138,9 @@ class Sender:
 
     async def _round(self) -> float:
         """Take what is due; how long there is nothing more to take, in seconds."""
-        places = self._limits.outbox_in_flight - len(self._flying)
+        places = self._limits.outbox_in_flight - self._quick()
         if places * 2 < self._limits.outbox_in_flight:
-            return self._limits.lease_seconds  # whoever lands nudges
+            return SLOW_SECONDS  # whoever lands nudges
         now = self._clock.now()
         taken = await self._outbox.take(
             self._node, now=now, until=self._until(), most=places, rule=self._rule
@@ -147,6 +152,15 @@ class Sender:
             return self._limits.lease_seconds
         # A look round once per lease finds lanes whose worker has died.
         return min(max((due - self._clock.now()) / 1000, 0.0), self._limits.lease_seconds)
+
+    def _quick(self) -> int:
+        """Lanes in flight, but for those that are slow: so many of them as may be."""
+        flying = len(self._flying)
+        if flying * 2 <= self._limits.outbox_in_flight:
+            return flying
+        since = self._clock.tick() - SLOW_SECONDS
+        slow = sum(began <= since for began in self._since.values())
+        return flying - min(slow, self._limits.outbox_in_flight_slow)
 
     async def _renew(self) -> None:
         while await self._aloft.wait():
@@ -173,6 +187,7 @@ class Sender:
 
     def _landed(self, destination: str) -> None:
         self._flying.pop(destination, None)
+        self._since.pop(destination, None)
         if sealed := self._again.pop(destination, None):
             self._start(sealed)
         self.nudge()
@@ -189,6 +204,7 @@ class Sender:
 
     async def _transaction(self, sealed: Sealed) -> Sealed | None:
         """One attempt, and what follows from it. The lane's next transaction, if any."""
+        self._since[sealed.destination] = self._clock.tick()
         delivery = await self._attempt(sealed)
         settlement = self._settlement(sealed, delivery)
         if not isinstance(settlement, HeldOff):
