@@ -22,6 +22,7 @@ import uvloop
 
 from ranvier.config import Config
 from ranvier.edges import load_edge
+from ranvier.faces.collector import calm_collector
 from ranvier.federation import Federation
 from ranvier.limits import ExchangeLimits, Limits
 from ranvier.parts import Edges
@@ -98,6 +99,7 @@ async def measure(order: dict[str, int]) -> dict[str, float]:
         federation = Federation(config=config, edges=edges)
         assert federation.identity.signing_keys  # made now, not while we measure
         async with federation:
+            calm_collector()  # as ``ranvier serve`` does
             sending = Sending(federation)
             await sending.to(0, warm)
             if order["memory"]:

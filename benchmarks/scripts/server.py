@@ -15,6 +15,7 @@ import uvloop
 from ranvier.config import load_config
 from ranvier.edges import load_edge
 from ranvier.errors import RanvierError
+from ranvier.faces.collector import calm_collector
 from ranvier.federation import Federation
 from ranvier.parts import Edges
 from ranvier.protocol.addresses import AddressPolicy
@@ -56,6 +57,7 @@ async def serve(path: Path) -> None:
         effects.write("typing", f"{edu.room_id} {edu.user_id}", b"1" if edu.typing else None)
 
     async with federation, federation.listening():
+        calm_collector()  # as ``ranvier serve`` does
         await asyncio.Event().wait()
 
 

@@ -17,6 +17,7 @@ from cyclopts import Parameter, validators
 from ranvier.config import Config, Listen, load_config
 from ranvier.edges import load_edge
 from ranvier.errors import BadConfiguration
+from ranvier.faces.collector import calm_collector
 from ranvier.faces.outcome import GOOD, our_command
 from ranvier.federation import Federation
 from ranvier.protocol.addresses import Address
@@ -58,6 +59,7 @@ async def _serve(path: Path | None, data: Path, port: int | None) -> int:
         federation = Federation(config=config, store=config.path(config.store.path), serving=True)
         try:
             async with federation, federation.listening() as address:
+                calm_collector()
                 _say(federation, address)
                 await stopped.wait()
                 return GOOD
