@@ -78,6 +78,16 @@ async def test_of_one_server_only_so_much_is_kept_the_oldest_and_the_latest(stor
     assert await kept(store, "b.test") == [1]
 
 
+@pytest.mark.parametrize("name", STORES)
+async def test_how_much_of_one_server_is_kept_is_the_limits_word(name: str, tmp_path: Path) -> None:
+    store = await STORES[name](tmp_path, Limits(documents_of_server_bytes=250))
+    for at in range(1, 5):
+        key = (f"ed25519:k{at}", b"K" * 32)
+        await store.keys.save([document(at, keys=(key,), body=b"%d" % at * 100)])
+    assert await kept(store) == [1, 2, 4]
+    await store.close()
+
+
 async def test_a_document_comes_back_as_it_went_in(store: Store) -> None:
     saved = document(5, keys=(KEY_A, KEY_B), body=bytes(range(256)), until=2**53)
     await store.keys.save([saved])

@@ -19,9 +19,9 @@ from ranvier.net.clock import SystemClock
 from ranvier.plugs import StoredDocument
 from ranvier.store import schema
 from ranvier.store.faults import fault
-from ranvier.store.lane import Lane
 from ranvier.store.migrate import configuration, upgrade
 from ranvier.store.sqlite import SqliteStore
+from ranvier.store.thread import StoreThread
 
 
 def document(at: int, name: str = "a.test", body: bytes = b"{}") -> StoredDocument:
@@ -159,7 +159,7 @@ async def test_one_failing_deed_takes_no_other_along(store: SqliteStore) -> None
     assert await store.notes.read("n", "bad") is None
 
 
-async def test_a_bug_in_a_deed_comes_out_as_it_is_and_the_lane_lives_on(
+async def test_a_bug_in_a_deed_comes_out_as_it_is_and_the_thread_lives_on(
     store: SqliteStore,
 ) -> None:
     def bug(db: sqlite3.Connection) -> None:
@@ -318,8 +318,8 @@ async def test_closing_finishes_what_was_asked(path: Path) -> None:
     await again.close()
 
 
-async def test_a_lane_that_was_never_started_can_be_stopped(path: Path) -> None:
-    await Lane(lambda: sqlite3.connect(path), path, begin="BEGIN").stop()
+async def test_a_thread_that_was_never_started_can_be_stopped(path: Path) -> None:
+    await StoreThread(lambda: sqlite3.connect(path), path, begin="BEGIN").stop()
 
 
 # -- the schema ----------------------------------------------------------------------

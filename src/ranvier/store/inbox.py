@@ -15,7 +15,7 @@ from ranvier.deeds import Answered, Done, Effect, Fresh, NoteEffect, Reused, See
 from ranvier.errors import StoreFault
 from ranvier.limits import Ms
 from ranvier.store.faults import fault
-from ranvier.store.lane import Lane
+from ranvier.store.thread import StoreThread
 
 ITEM_BYTES = 16
 _FORGET_AT_ONCE = 100
@@ -41,7 +41,7 @@ _CHANGES_ROWS = re.compile(r"\s*(?:INSERT|REPLACE|UPDATE|DELETE|WITH)\b", re.ASC
 class SqliteInbox:
     """The :class:`ranvier.deeds.Inbox` on SQLite."""
 
-    def __init__(self, reader: Lane, writer: Lane, path: Path) -> None:
+    def __init__(self, reader: StoreThread, writer: StoreThread, path: Path) -> None:
         self._reader = reader
         self._writer = writer
         self._path = path

@@ -2,7 +2,7 @@
 
 An item's bytes lie in ``payload`` once, however many lanes it waits in; who takes the
 last item away takes the payload along. Nothing here commits: one call of a rule is
-one deed of :mod:`ranvier.store.lane`.
+one deed of :mod:`ranvier.store.thread`.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ from ranvier.deeds import (
 from ranvier.limits import Limits, Ms
 from ranvier.plugs import Clock
 from ranvier.store.adding import add, append
-from ranvier.store.lane import Lane
 from ranvier.store.lanetable import LANES, PARKED, SqliteLaneTable, lane_of, parked_of
+from ranvier.store.thread import StoreThread
 
 _RENEW = "UPDATE lane SET due = :until WHERE node = :node AND node <> '' AND due < :until"
 _FEWER_PARKED = "UPDATE lane SET parked = parked - ? WHERE destination = ?"
@@ -34,7 +34,9 @@ _PARKED_OF = PARKED + "WHERE k.destination = ? ORDER BY k.parked_at, k.id LIMIT 
 class SqliteOutbox:
     """The :class:`ranvier.deeds.Outbox` on SQLite."""
 
-    def __init__(self, reader: Lane, writer: Lane, clock: Clock, limits: Limits) -> None:
+    def __init__(
+        self, reader: StoreThread, writer: StoreThread, clock: Clock, limits: Limits
+    ) -> None:
         self._reader = reader
         self._writer = writer
         self._clock = clock

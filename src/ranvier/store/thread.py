@@ -1,11 +1,11 @@
 """One thread with one connection: deeds go in, and come back when they are on disk.
 
-SQLite blocks, so it lives in threads: one lane writes, one reads (in WAL mode a
-reader never waits for the writer). Deeds that arrive within ``window`` seconds
-of the first share one transaction, since a commit costs more than the deeds in
-it. If one of them fails, the transaction is rolled back and each is done again
-alone, so that nobody pays for another's fault. A deed is therefore a function
-of the connection that may be called twice, and it never commits itself.
+SQLite blocks, so it lives in threads: one writes, one reads (in WAL mode a reader
+never waits for the writer). Deeds that arrive within ``window`` seconds of the
+first share one transaction, since a commit costs more than the deeds in it. If one
+of them fails, the transaction is rolled back and each is done again alone, so that
+nobody pays for another's fault. A deed is therefore a function of the connection
+that may be called twice, and it never commits itself.
 
 Results go back to their event loop together too: waking a loop is a system call,
 and it would cost more than most deeds.
@@ -36,7 +36,7 @@ _MOST = 1000
 """Deeds in one transaction."""
 
 
-class Lane:
+class StoreThread:
     """Does deeds in order. :meth:`start` first; after :meth:`stop` all deeds are refused."""
 
     def __init__(
@@ -97,7 +97,7 @@ class Lane:
         self._ended.set_result(None)
 
     def _next(self) -> list[Waiting]:
-        """The next deeds that share a transaction; none when the lane ends."""
+        """The next deeds that share a transaction; none when the thread ends."""
         first = self._queue.get()
         if first is None:
             return []

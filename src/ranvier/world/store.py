@@ -12,9 +12,6 @@ from ranvier.plugs import ORIGIN, Clock, StoredDocument
 from ranvier.world.inbox import MemoryInbox
 from ranvier.world.outbox import MemoryOutbox
 
-_MOST_BYTES = Limits().documents_cached_bytes
-_MOST_BYTES_OF_SERVER = Limits().documents_of_server_bytes
-
 
 class MemoryStore:
     """The Store plug in memory. While :attr:`broken` is true every deed raises StoreFault.
@@ -23,12 +20,13 @@ class MemoryStore:
     """
 
     def __init__(self, clock: Clock | None = None, limits: Limits | None = None) -> None:
+        limits = limits or Limits()
         self.broken = False
         self._closed = False
-        self._keys = MemoryKeyShelf(self)
+        self._keys = MemoryKeyShelf(self, limits)
         self._notes = MemoryNotes(self)
         random_bytes = secrets.token_bytes if clock is None else clock.random_bytes
-        self._outbox = MemoryOutbox(self.check, random_bytes, limits or Limits())
+        self._outbox = MemoryOutbox(self.check, random_bytes, limits)
         self._inbox = MemoryInbox(self.check, self._notes.all)
 
     @property
@@ -70,8 +68,9 @@ class MemoryKeyShelf:
     forgotten whole, for memory is not to grow with every name there is.
     """
 
-    def __init__(self, store: MemoryStore) -> None:
+    def __init__(self, store: MemoryStore, limits: Limits) -> None:
         self._store = store
+        self._limits = limits
         self._documents: dict[str, list[StoredDocument]] = {}  # latest saved last
         self._bytes = 0
 
@@ -85,9 +84,11 @@ class MemoryKeyShelf:
         self._store.check()
         for document in tuple(documents):
             known = self._taken_out(document.server_name)
-            self._documents[document.server_name] = pruned([*known, document])
+            self._documents[document.server_name] = pruned(
+                [*known, document], most_bytes=self._limits.documents_of_server_bytes
+            )
             self._bytes += _size(self._documents[document.server_name])
-        while self._bytes > _MOST_BYTES and len(self._documents) > 1:
+        while self._bytes > self._limits.documents_cached_bytes and len(self._documents) > 1:
             self._taken_out(next(iter(self._documents)))
 
     def _taken_out(self, name: str) -> list[StoredDocument]:
@@ -123,12 +124,12 @@ class MemoryNotes:
         self.all.pop((kind, name), None)
 
 
-def pruned(documents: Iterable[StoredDocument]) -> list[StoredDocument]:
+def pruned(documents: Iterable[StoredDocument], *, most_bytes: int) -> list[StoredDocument]:
     """What stays of one server's documents, oldest first (D9).
 
     For each (key id, key bytes): the first document, the latest direct one, and
     the one with the greatest ``valid_until``; of equals the one that came last. The
-    same document twice is one document.
+    same document twice is one document. Of these, ``most_bytes``, the oldest first.
     """
     in_order = sorted(dict.fromkeys(documents), key=lambda each: each.fetched_at)
     holders: dict[tuple[str, bytes], list[int]] = {}
@@ -141,13 +142,13 @@ def pruned(documents: Iterable[StoredDocument]) -> list[StoredDocument]:
         kept.add(places[0])
         kept.update(direct[-1:])
         kept.add(max(places, key=lambda place: (in_order[place].valid_until, place)))
-    return _bounded([in_order[place] for place in sorted(kept)])
+    return _bounded([in_order[place] for place in sorted(kept)], most_bytes)
 
 
-def _bounded(documents: list[StoredDocument]) -> list[StoredDocument]:
+def _bounded(documents: list[StoredDocument], most_bytes: int) -> list[StoredDocument]:
     """The oldest that fit together, and the latest direct one in any case."""
     direct = [place for place, each in enumerate(documents) if each.source == ORIGIN]
     latest = max(direct or range(len(documents)), default=0)
     spent = list(accumulate(len(each.body) for each in documents))
-    fit = (place for place in range(len(documents)) if spent[place] <= _MOST_BYTES_OF_SERVER)
+    fit = (place for place in range(len(documents)) if spent[place] <= most_bytes)
     return [documents[place] for place in sorted({*fit, latest} if documents else ())]
