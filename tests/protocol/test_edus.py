@@ -150,6 +150,16 @@ def test_what_nobody_could_read_is_not_written() -> None:
     refused("edu-receipt-twice", format_edu, Receipts(receipts=receipts))
 
 
+@pytest.mark.req("EDU-03")
+def test_a_busy_user_does_not_spoil_the_presence_of_the_others() -> None:
+    """Synapse puts many users' presence into one EDU, and this state too, if it is on."""
+    states = {"@u:x": "online", "@v:x": "org.matrix.msc3026.busy"}
+    push = [{"user_id": user, "presence": state} for user, state in states.items()]
+    edu = parse_edu({"edu_type": "m.presence", "content": {"push": push}})
+    assert isinstance(edu, Presence)
+    assert {each.user_id: each.presence for each in edu.push} == states
+
+
 def test_a_strangers_text_stays_short_and_plain_in_an_error() -> None:
     push = [{"user_id": "@u:x", "presence": "\x1b[2J" * 1000}]
     with pytest.raises(Malformed) as caught:

@@ -71,7 +71,8 @@ class PresenceUpdate(msgspec.Struct, frozen=True, kw_only=True):
     """One user's presence."""
 
     user_id: str
-    presence: Literal["online", "unavailable", "offline"]
+    presence: Literal["online", "unavailable", "offline", "org.matrix.msc3026.busy"]
+    """The last one is not in the text yet; servers that have it put it among the others'."""
     last_active_ago: int | None = None
     """Milliseconds. Required by the text, and left out by deployed servers if not known."""
     status_msg: str | None = None
