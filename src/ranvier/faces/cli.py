@@ -35,7 +35,7 @@ BROKEN_PIPE = 141
 app = App(
     name="ranvier",
     version=__version__,
-    help="""Matrix federation: discover, trust, publish. Every answer carries its trail.
+    help="""Matrix federation: find, trust, ask, exchange. Every answer carries its trail.
 
     Exit codes: 0 good, 1 the answer is no, 2 wrong usage or configuration,
     3 we could not ask.""",
