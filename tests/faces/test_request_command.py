@@ -20,6 +20,7 @@ Printed = pytest.CaptureFixture[str]
 
 VERSION = "/_matrix/federation/v1/version"
 SEND = "/_matrix/federation/v1/send/t1"
+UNSIGNED = "there is no X-Matrix header (auth-missing)"
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +94,16 @@ def test_who_cannot_be_asked_for_keys_gets_the_cure(
     out, err = printed.readouterr()
     assert '"errcode": "M_UNAUTHORIZED"' in out
     assert "It must be able to fetch our keys" in err
+
+
+def test_the_server_says_why_it_refused_if_it_is_asked_to(tmp_path: Path) -> None:
+    one = start(tmp_path, "--verbose")
+    way = ["--ca", one.certificate, "--allow-private", "--unsigned"]
+    assert run(["request", "PUT", one.name, SEND, *way]) == 1
+    assert one.process.stdout is not None
+    said = next(line for line in one.process.stdout if "ranvier.receive" in line)
+    assert said == f"INFO ranvier.receive: refused PUT '{SEND}': {UNSIGNED}\n"
+    assert stop(one) == 0
 
 
 def test_what_it_does_not_have_is_an_answer_with_its_trail(

@@ -33,6 +33,7 @@ def serve(
     config: Path | None = None,
     data: Path = Path("ranvier-data"),
     port: Annotated[int | None, A_PORT] = None,
+    verbose: Annotated[bool, Parameter(negative="", show_default=False)] = False,
 ) -> int:
     """Serve until told to stop. The command's help stands in ``faces.cli``.
 
@@ -44,8 +45,11 @@ def serve(
         The folder for keys, certificate and database. With --config the file names it.
     port:
         The port to listen on. Without --config the server name follows it.
+    verbose:
+        Say which requests and items are refused, and why.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("ranvier").setLevel(logging.INFO if verbose else logging.WARNING)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_serve(config, data, port))
 
