@@ -306,6 +306,9 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     """A digest of each item, 16 bytes."""
     received: Ms
     forget_at: Ms
+    once: tuple[str, ...] = ()
+    """Names of things that this origin may come with only once, whatever the transaction:
+    remembered as long as this one is."""
 
 
 class Inbox(Protocol):
@@ -313,6 +316,9 @@ class Inbox(Protocol):
 
     async def seen(self, origin: str, txn_id: str, digest: bytes) -> Seen:
         """What is known of this transaction."""
+
+    async def had(self, origin: str, once: Iterable[str]) -> frozenset[str]:
+        """Which of these :attr:`Done.once` are remembered of ``origin``."""
 
     async def finish(self, done: Done, effects: Sequence[Effect]) -> bytes:
         """Remember it and write its effects, in ONE commit. The answer that won: if another

@@ -40,6 +40,7 @@ def done(
     items: tuple[str, ...] = (),
     received: int = 1_000,
     forget_at: int = 9_000,
+    once: tuple[str, ...] = (),
 ) -> Done:
     return Done(
         origin=origin,
@@ -49,6 +50,7 @@ def done(
         items=tuple(map(item, items)),
         received=Ms(received),
         forget_at=Ms(forget_at),
+        once=once,
     )
 
 
@@ -150,6 +152,18 @@ async def test_what_is_due_to_be_forgotten_is_forgotten_in_time(store: Store) ->
 async def test_what_is_forgotten_at_once_does_not_come_back(store: Store) -> None:
     assert await store.inbox.finish(done(received=9_000, forget_at=9_000), []) == b"{}"
     assert await store.inbox.seen("a.test", "1", digest("one")) == Fresh()
+
+
+@pytest.mark.req("EDU-07")
+async def test_what_comes_only_once_is_remembered_of_its_origin_as_long(store: Store) -> None:
+    inbox = store.inbox
+    assert await inbox.had("a.test", ["x", "y"]) == frozenset()
+    await inbox.finish(done(once=("x",)), [])
+    await inbox.finish(done("two", txn_id="2", once=("x", "z"), forget_at=20_000), [])
+    assert await inbox.had("a.test", ["x", "y", "z"]) == {"x", "z"}
+    assert await inbox.had("b.test", ["x"]) == frozenset()
+    await inbox.finish(done("three", txn_id="3", received=9_000, forget_at=30_000), [])
+    assert await inbox.had("a.test", ["x", "z"]) == {"z"}
 
 
 async def test_the_origins_are_told(store: Store) -> None:

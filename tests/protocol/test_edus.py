@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ranvier.errors import Malformed, NotValid
 from ranvier.limits import Ms
-from ranvier.protocol.canonical import encode_canonical
+from ranvier.protocol.canonical import JsonObject, encode_canonical
 from ranvier.protocol.conditions import Verdict, insist
 from ranvier.protocol.edus import (
     DeviceListUpdate,
@@ -29,6 +29,7 @@ from ranvier.protocol.edus import (
     UnknownEdu,
     examine_sender,
     format_edu,
+    once_name,
     parse_edu,
     rooms_of,
     users_of,
@@ -254,3 +255,20 @@ def test_a_room_may_be_left_out() -> None:
     assert rooms_of(left) == ("!2:x",)
     assert users_of(left) == ("@u:a.example", "@v:b.example", "@w:a.example")
     assert list(left.content) == ["!2:x"]
+
+
+@pytest.mark.req("EDU-07")
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        (
+            {"edu_type": "m.direct_to_device", "content": {"message_id": "m1"}},
+            "m.direct_to_device/m1",
+        ),
+        ({"edu_type": "m.direct_to_device", "content": {"message_id": 5}}, ""),
+        ({"edu_type": "m.direct_to_device", "content": []}, ""),
+        ({"edu_type": "m.typing", "content": {"message_id": "m1"}}, ""),
+    ],
+)
+def test_a_message_to_devices_has_a_name_that_comes_once(value: JsonObject, name: str) -> None:
+    assert once_name(value) == name

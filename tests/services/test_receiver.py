@@ -13,6 +13,7 @@ import pytest
 from ranvier.errors import Malformed, NotValid, StoreFault, Unauthenticated
 from ranvier.limits import DAY_MS, Limits
 from ranvier.net.clock import SystemClock
+from ranvier.protocol.canonical import JsonObject
 from ranvier.protocol.edus import Edu
 from ranvier.protocol.events import ParsedPdu, event_id
 from ranvier.protocol.names import ServerName
@@ -511,3 +512,31 @@ async def test_servers_that_do_not_answer_cost_a_transaction_one_wait_and_their_
     assert len(rig.pdus) == 1
     assert [each for each, said in results.items() if not said] == [rig.pdus[0].event_id]
     assert rig.counts["pdu-event-keys-late"] == len(silent)
+
+
+def to_device(message_id: str) -> JsonObject:
+    content = {"sender": f"@u:{NAME}", "type": "x", "message_id": message_id, "messages": {}}
+    return {"edu_type": "m.direct_to_device", "content": content}
+
+
+@pytest.mark.req("EDU-07")
+async def test_a_message_to_devices_comes_once_whatever_transaction_brings_it() -> None:
+    rig = Rig()
+    await rig.receive(rig.transaction(edus=(to_device("m1"), to_device("m1"))), "t1")
+    await rig.receive(rig.transaction(edus=(to_device("m1"), to_device("m2"))), "t2")
+    assert [each.content["message_id"] for each in rig.edus] == ["m1", "m2"]
+    assert rig.counts["edu-repeated"] == 2
+
+
+@pytest.mark.req("EDU-07")
+async def test_a_message_that_could_not_be_handled_may_come_again() -> None:
+    rig = Rig()
+
+    async def fails(edu: Edu, origin: ServerName) -> None:
+        raise RuntimeError("not now")
+
+    rig.hooks.edus["m.direct_to_device"] = Called.of(fails)
+    await rig.receive(rig.transaction(edus=(to_device("m1"),)), "t1")
+    del rig.hooks.edus["m.direct_to_device"]
+    await rig.receive(rig.transaction(edus=(to_device("m1"),)), "t2")
+    assert len(rig.edus) == 1

@@ -294,6 +294,19 @@ def _nested(receipts: Iterable[Receipt]) -> JsonObject:
 # --- Whose and where ---
 
 
+def once_name(value: JsonObject) -> str:
+    """The name under which an EDU may come only once from its origin; empty if it has none.
+
+    To-device messages are told apart by ``message_id``: a sender that lost its memory of a
+    transaction sends them again in another one (EDU-07).
+    """
+    content = value.get("content")
+    if value.get("edu_type") != "m.direct_to_device" or not isinstance(content, dict):
+        return ""
+    message_id = content.get("message_id")
+    return f"m.direct_to_device/{message_id}" if isinstance(message_id, str) else ""
+
+
 def users_of(edu: Edu) -> tuple[str, ...]:
     """The users an EDU speaks for. Of an unknown type nobody can tell: none."""
     match edu:

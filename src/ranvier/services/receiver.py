@@ -21,13 +21,12 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from ranvier.deeds import Answered, Done, Effect, Inbox, Reused
 from ranvier.errors import Malformed, NotValid, RanvierError, StoreFault, Unauthenticated
 from ranvier.limits import DAY_MS, Limits, Ms
 from ranvier.plugs import Clock
+from ranvier.protocol.edus import once_name
 from ranvier.protocol.names import ServerName
 from ranvier.protocol.text import shown
 from ranvier.protocol.transactions import (
@@ -38,11 +37,12 @@ from ranvier.protocol.transactions import (
     item_digest,
     parse_transaction,
 )
-from ranvier.services.bodies import BodyWork, Turn
+from ranvier.services.bodies import BodyWork
 from ranvier.services.gate import Authenticated
 from ranvier.services.hooks import FAILED, Called, Effects, Hooks, TryAgain
 from ranvier.services.inflight import InFlight
 from ranvier.services.inspector import InspectedPdu, Inspector
+from ranvier.services.turns import Turns
 
 CLAUSE = "[s2s:transactions]"
 
@@ -61,7 +61,7 @@ class Receiver:
         self._clock = clock
         self._limits = limits
         self._in_flight: InFlight[tuple[str, str, bytes], bytes] = InFlight()
-        self._turns: dict[str, Turn] = {}
+        self._turns = Turns()
         self._body_work = BodyWork(clock, limits)
         self.counts: Counter[str] = Counter()
 
@@ -90,7 +90,8 @@ class Receiver:
         self, request: Authenticated, txn_id: str, digest: bytes, transaction: ParsedTransaction
     ) -> bytes:
         origin = request.origin
-        async with self._turn(origin):
+        self._insist_not_too_many(origin)
+        async with self._turns.taken(origin.text):
             seen = await self._inbox.seen(origin.text, txn_id, digest)
             if isinstance(seen, Answered):
                 self.counts["repeated"] += 1
@@ -104,26 +105,17 @@ class Receiver:
             await self._process(transaction, work)
             return await self._inbox.finish(self._done(work, digest, transaction), work.effects)
 
-    @asynccontextmanager
-    async def _turn(self, origin: ServerName) -> AsyncIterator[None]:
-        turn = self._turns.setdefault(origin.text, Turn())
-        if turn.users > self._limits.inbox_waiting_per_origin:
+    def _insist_not_too_many(self, origin: ServerName) -> None:
+        users = self._turns.users(origin.text)
+        if users > self._limits.inbox_waiting_per_origin:
             raise Unauthenticated(
                 "transactions-waiting",
-                f"{turn.users} transactions of {origin} are in hand or wait",
+                f"{users} transactions of {origin} are in hand or wait",
                 clause=CLAUSE,
                 status=429,
                 errcode="M_LIMIT_EXCEEDED",
                 public="one transaction at a time",
             )
-        turn.users += 1
-        try:
-            async with turn.lock:
-                yield
-        finally:
-            turn.users -= 1
-            if not turn.users:
-                self._turns.pop(origin.text, None)
 
     def _done(self, work: _Work, digest: bytes, transaction: ParsedTransaction) -> Done:
         now, kept = self._clock.now(), self._limits.inbox_days * DAY_MS
@@ -134,6 +126,7 @@ class Receiver:
             digest=digest,
             answer=build_answer(work.results),
             items=tuple(work.digests),
+            once=tuple(work.once),
             received=now,
             forget_at=Ms(dated + kept),
         )
@@ -146,6 +139,9 @@ class Receiver:
             self.counts["edus-too-old"] += len(transaction.edus)
             logger.warning("%s sent EDUs dated %d ms ago: dropped", work.origin, age)
             return
+        names = [name for name in map(_once, transaction.edus) if name]
+        if names:
+            work.had.update(await self._inbox.had(work.origin.text, names))
         for place, item in enumerate(transaction.edus):
             if work.begin(item):
                 await self._edu(item, place, work)
@@ -171,13 +167,20 @@ class Receiver:
         work.results[inspected.pdu.event_id] = refused
 
     async def _edu(self, item: RawItem, place: int, work: _Work) -> None:
+        name = _once(item)
+        if name in work.had:
+            self.counts["edu-repeated"] += 1
+            return
         try:
             edu = await self._inspector.edu(item, work.origin)
         except (Malformed, NotValid) as error:
             self._count("edu", error.code, work.origin, error)
             return
         effects = work.effects_of("edu", place)
-        await self._handled(self._hooks.for_edu(edu), edu, work, effects)
+        refused = await self._handled(self._hooks.for_edu(edu), edu, work, effects)
+        if name and refused is None:
+            work.had.add(name)
+            work.once.append(name)
 
     async def _handled(
         self, called: Called | None, item: object, work: _Work, effects: Effects
@@ -209,6 +212,11 @@ class Receiver:
         logger.info("an item of %s is not taken: %s (%s)", origin, error, code)
 
 
+def _once(item: RawItem) -> str:
+    """What of an EDU may come only once, if it is of a type that says so; else nothing."""
+    return once_name(item.value) if item.value is not None else ""
+
+
 class _Work:
     """One transaction in hand."""
 
@@ -219,6 +227,8 @@ class _Work:
         self.results: dict[str, str | None] = {}
         self.effects: list[Effect] = []
         self.digests: list[bytes] = []
+        self.had: set[str] = set()
+        self.once: list[str] = []
         self._already = done
 
     def effects_of(self, kind: str, place: int) -> Effects:

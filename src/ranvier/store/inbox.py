@@ -31,6 +31,15 @@ _FORGET = """
         SELECT id FROM received WHERE forget_at <= ? ORDER BY forget_at LIMIT ?
     )
 """
+_HAD = "SELECT 1 FROM had_once WHERE origin = ? AND name = ?"
+_REMEMBER = """
+    INSERT INTO had_once (origin, name, forget_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING
+"""
+_FORGET_NAMES = """
+    DELETE FROM had_once WHERE rowid IN (
+        SELECT rowid FROM had_once WHERE forget_at <= ? ORDER BY forget_at LIMIT ?
+    )
+"""
 _ORIGINS = "SELECT DISTINCT origin FROM received ORDER BY origin"
 _WRITE_NOTE = "INSERT OR REPLACE INTO note (kind, name, value, written_at) VALUES (?, ?, ?, ?)"
 _DROP_NOTE = "DELETE FROM note WHERE kind = ? AND name = ?"
@@ -51,6 +60,15 @@ class SqliteInbox:
         row = (origin, txn_id)
         return _verdict(await self._reader.do(lambda db: db.execute(_SEEN, row).fetchall()), digest)
 
+    async def had(self, origin: str, once: Iterable[str]) -> frozenset[str]:
+        """Which of these are remembered. Raises: StoreFault."""
+        names = tuple(once)
+
+        def known(db: sqlite3.Connection) -> frozenset[str]:
+            return frozenset(name for name in names if db.execute(_HAD, (origin, name)).fetchone())
+
+        return await self._reader.do(known)
+
     async def finish(self, done: Done, effects: Sequence[Effect]) -> bytes:
         """Remember it with its effects; the answer that won. Raises: StoreFault."""
         asked = tuple(effects)
@@ -67,7 +85,10 @@ class SqliteInbox:
                 _note(db, effect, done.received)
             else:
                 self._run(db, effect)
-        db.execute(_FORGET, (done.received, _FORGET_AT_ONCE))
+        if done.once:
+            db.executemany(_REMEMBER, ((done.origin, name, done.forget_at) for name in done.once))
+        for forget in (_FORGET, _FORGET_NAMES):
+            db.execute(forget, (done.received, _FORGET_AT_ONCE))
         return done.answer
 
     def _run(self, db: sqlite3.Connection, effect: SqlEffect) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ranvier.deeds import Answered, Done, Effect, Fresh, NoteEffect, Reused, Seen
 from ranvier.errors import StoreFault
+from ranvier.limits import Ms
 
 _FORGET_AT_ONCE = 100
 
@@ -18,6 +19,7 @@ class MemoryInbox:
     def __init__(self, check: Callable[[], None], notes: Notes) -> None:
         self._check = check
         self._notes = notes
+        self._once: dict[tuple[str, str], Ms] = {}  # to the instant of forgetting; oldest first
         self._done: dict[tuple[str, str], dict[bytes, Done]] = {}  # oldest first
 
     async def seen(self, origin: str, txn_id: str, digest: bytes) -> Seen:
@@ -29,6 +31,11 @@ class MemoryInbox:
         if digest in known:
             return Answered(known[digest].answer)
         return Reused(frozenset(item for done in known.values() for item in done.items))
+
+    async def had(self, origin: str, once: Iterable[str]) -> frozenset[str]:
+        """Which of these are remembered. Raises: StoreFault."""
+        self._check()
+        return frozenset(name for name in once if (origin, name) in self._once)
 
     async def finish(self, done: Done, effects: Sequence[Effect]) -> bytes:
         """Remember it with its effects; the answer that won. Raises: StoreFault."""
@@ -43,8 +50,18 @@ class MemoryInbox:
             else:
                 self._notes[note.kind, note.name] = bytes(note.value)
         self._done.setdefault((done.origin, done.txn_id), {})[done.digest] = done
+        for name in done.once:
+            self._once.setdefault((done.origin, name), done.forget_at)
+        self._forget_names(done.received)
         self._forget(done)
         return done.answer
+
+    def _forget_names(self, now: Ms) -> None:
+        for _ in range(_FORGET_AT_ONCE):
+            oldest = next(iter(self._once), None)
+            if oldest is None or self._once[oldest] > now:
+                return
+            del self._once[oldest]
 
     def _forget(self, latest: Done) -> None:
         for _ in range(_FORGET_AT_ONCE):

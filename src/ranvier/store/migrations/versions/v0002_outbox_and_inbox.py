@@ -100,6 +100,15 @@ STATEMENTS = (
     ) STRICT
     """,
     "CREATE INDEX received_by_end ON received (forget_at)",
+    """
+    CREATE TABLE had_once (
+        origin TEXT NOT NULL,
+        name TEXT NOT NULL,
+        forget_at INTEGER NOT NULL,
+        UNIQUE (origin, name)
+    ) STRICT
+    """,
+    "CREATE INDEX had_once_by_end ON had_once (forget_at)",
 )
 
 
