@@ -24,6 +24,7 @@ from ranvier.errors import Unauthenticated
 from ranvier.limits import Limits
 from ranvier.plugs import Clock
 from ranvier.services.bounded import Bounded
+from ranvier.services.turns import Turns
 
 LARGE = 65_536
 """Bytes up to which a body is ordinary: free, and read at once."""
@@ -83,20 +84,12 @@ def _too_many() -> Unauthenticated:
     )
 
 
-class Turn:
-    """The turns of one name: a lock, and how many hold it or wait for it."""
-
-    def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        self.users = 0
-
-
 class BodyWork:
     """Work on bodies: at once on ordinary ones, on large ones in turns beside the loop."""
 
     def __init__(self, clock: Clock, limits: Limits) -> None:
         self._clock = clock
-        self._turns: dict[str, Turn] = {}
+        self._turns = Turns()
         self._one = asyncio.Lock()
         self._rests: Bounded[float] = Bounded(most=limits.cache_entries)  # ticks
 
@@ -104,17 +97,10 @@ class BodyWork:
         """What ``what`` returns or raises; it must touch nothing that others touch."""
         if size <= LARGE:
             return what()
-        turn = self._turns.setdefault(whose, Turn())
-        turn.users += 1
-        try:
-            async with turn.lock:
-                await self._clock.sleep((self._rests.get(whose) or 0.0) - self._clock.tick())
-                async with self._one:
-                    return await self._beside(whose, what)
-        finally:
-            turn.users -= 1
-            if not turn.users:
-                self._turns.pop(whose, None)
+        async with self._turns.taken(whose):
+            await self._clock.sleep((self._rests.get(whose) or 0.0) - self._clock.tick())
+            async with self._one:
+                return await self._beside(whose, what)
 
     async def _beside(self, whose: str, what: Callable[[], T]) -> T:
         began = self._clock.tick()

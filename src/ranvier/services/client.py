@@ -47,7 +47,7 @@ from ranvier.services.identity import Identity
 from ranvier.services.keyring import Keyring
 from ranvier.services.lender import Lender
 from ranvier.services.pool import Borrowed, Pool
-from ranvier.services.seats import Seats
+from ranvier.services.turns import Turns
 from ranvier.trail import NO_TRAIL, Outcome, Recorder, Trail
 
 _DEAD = frozenset({"no-answer", "connection-closed"})
@@ -134,7 +134,7 @@ class Client:
         self._clock = clock
         self._limits = limits
         self._back_offs = back_offs
-        self._seats = Seats(limits.requests_per_destination)
+        self._turns = Turns(limits.requests_per_destination)
 
     async def request(
         self,
@@ -252,7 +252,7 @@ class Client:
     async def _in_time(self, call: Call, stage: _Stage) -> tuple[HttpResponse, Borrowed]:
         seconds = call.limits.seconds
         try:
-            async with self._clock.timeout(seconds), self._seats.taken(call.name.text):
+            async with self._clock.timeout(seconds), self._turns.taken(call.name.text):
                 stage.began, stage.text = True, "there was no connection"
                 return await self._sent(call, stage)
         except TimeoutError:

@@ -19,9 +19,6 @@ of his own; ``Pins.entered`` keeps the difference visible for ever.
 
 from __future__ import annotations
 
-import asyncio
-from weakref import WeakValueDictionary
-
 import msgspec
 
 from ranvier.errors import Malformed, NotValid, StoreFault, Unreachable
@@ -34,6 +31,7 @@ from ranvier.protocol.trust import FirstContact, Pinned
 from ranvier.services.connector import Connection, Connector
 from ranvier.services.keyfetch import Held, ask_for_document
 from ranvier.services.trust import Pins, TrustRule
+from ranvier.services.turns import Turns
 from ranvier.trail import Recorder
 
 NOTE_KIND = "pins"
@@ -47,7 +45,7 @@ class FirstSight:
         self._notes = notes
         self._clock = clock
         self._limits = limits
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._turns = Turns()
 
     async def pins(self, name: ServerName, rule: TrustRule) -> Pins:
         """What is accepted for ``name``: configured pins, and kept ones beside them.
@@ -62,8 +60,7 @@ class FirstSight:
 
         Raises: Unreachable, PeerFault, ConnectionLost, StoreFault.
         """
-        turn = self._turns.setdefault(name.text, asyncio.Lock())
-        async with turn:
+        async with self._turns.taken(name.text):
             return await self._fetch(name, rule, recorder)
 
     async def _fetch(self, name: ServerName, rule: TrustRule, recorder: Recorder) -> Held:
