@@ -96,6 +96,37 @@ async def test_a_sign_of_life_ends_it_and_what_waits_is_due(sign: str) -> None:
     assert await rig.stored() == 1
 
 
+@pytest.mark.req("D21", "TXN-19")
+async def test_who_is_heard_from_and_fails_all_the_time_is_tried_now_and_then() -> None:
+    """Two servers that fail at each other's requests hear from each other by every one."""
+    rig = Rig()
+    for _ in range(200):
+        if not await rig.held():
+            await rig.back_offs.failed(NAME, "it answered 500")
+        rig.back_offs.heard(NAME)
+        await rig.world.clock.sleep(0.1)
+    assert 8 <= rig.nudged <= 11  # in 20 seconds
+
+
+async def test_a_sign_of_life_that_comes_too_soon_is_not_lost() -> None:
+    rig = Rig()
+    for _ in range(2):
+        for _ in range(9):
+            await rig.back_offs.failed(NAME, "it is down")
+            held = await rig.back_offs.of(NAME)
+            assert held is not None
+            await rig.world.clock.sleep((held.until - rig.world.clock.now()) / 1000)
+        rig.back_offs.heard(NAME)
+        await rig.world.clock.sleep(0.1)
+        assert not await rig.held()
+    await rig.back_offs.failed(NAME, "it is down")
+    rig.back_offs.heard(NAME)
+    await rig.world.clock.sleep(0.1)
+    assert await rig.held()
+    await rig.back_offs.close()  # whoever ends does not wait for it
+    assert not await rig.held()
+
+
 async def test_who_was_not_held_off_from_is_reached_without_a_word() -> None:
     rig = Rig()
     rig.world.store.broken = True

@@ -3,7 +3,9 @@
 A destination that could not be reached is left alone for a time that doubles with
 every failure, for requests and transactions alike. Only being *heard from* ends it
 early: an answer to a request of ours, or an authenticated request of theirs (D21).
-What was not authenticated changes nothing.
+What was not authenticated changes nothing. Two servers that fail at each other's requests
+hear from each other by every one of them; so hearing ends a back-off from one name at
+most once in ``back_off_min_seconds``, and what is heard meanwhile counts then.
 
 Only names that are held off from take memory here. Other workers on the same store
 have their own: before we hold off the store is asked whether one has heard from it, and
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from ranvier.deeds import BackOff, Outbox
 from ranvier.errors import StoreFault
@@ -38,6 +41,8 @@ class BackOffs:
         self._known: dict[str, BackOff] = {}
         self._clearing: dict[str, asyncio.Task[None]] = {}
         self._looked: Bounded[float] = Bounded(most=limits.cache_entries)  # ticks
+        self._ended: Bounded[float] = Bounded(most=limits.cache_entries)  # ticks
+        self._closing = asyncio.Event()
 
     async def load(self) -> None:
         """Read what was kept, all of it. Raises: StoreFault."""
@@ -88,9 +93,19 @@ class BackOffs:
     def heard(self, name: str) -> None:
         """It sent an authenticated request; of whom all is well, that costs next to nothing."""
         if name not in self._clearing and (name in self._known or self._look_due(name)):
-            task = asyncio.ensure_future(self._clear(name))
+            task = asyncio.ensure_future(self._heard(name))
             self._clearing[name] = task
             task.add_done_callback(lambda _: self._clearing.pop(name, None))
+
+    async def _heard(self, name: str) -> None:
+        ended, now = self._ended.get(name), self._clock.tick()
+        if ended is not None and (rest := ended + self._limits.back_off_min_seconds - now) > 0:
+            with suppress(TimeoutError):
+                async with self._clock.timeout(rest):
+                    await self._closing.wait()
+        if name in self._known:
+            self._ended.put(name, self._clock.tick())
+        await self._clear(name)
 
     def _look_due(self, name: str) -> bool:
         now, looked = self._clock.tick(), self._looked.get(name)
@@ -114,4 +129,5 @@ class BackOffs:
 
     async def close(self) -> None:
         """Let what was heard be written down."""
+        self._closing.set()
         await asyncio.gather(*self._clearing.values())
