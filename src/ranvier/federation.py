@@ -37,7 +37,7 @@ from ranvier.plugs import Clock, Store
 from ranvier.protocol.addresses import Address, AddressPolicy
 from ranvier.protocol.canonical import JsonObject
 from ranvier.protocol.edus import Edu
-from ranvier.protocol.names import ServerName, parse_server_name, parse_server_name_2014
+from ranvier.protocol.names import ServerName, parse_server_name_2014
 from ranvier.protocol.routes import Mode, Route
 from ranvier.publishing import make_app, make_exchange, make_listener, open_identity
 from ranvier.queue import Queue
@@ -358,13 +358,7 @@ class Federation(Handlers):
             return name
         if mode is Mode.SEED:
             return parse_server_name_2014(name)
-        seed = parse_server_name_2014(name) if self._has_seed_rules() else None
-        if seed is not None and self.config.book().rule_for(seed).mode is Mode.SEED:
-            return seed
-        return parse_server_name(name)
-
-    def _has_seed_rules(self) -> bool:
-        return any(peer.mode is Mode.SEED for peer in self.config.peers)
+        return self._open().book.parse_name(name)
 
     def _recorder(self, parts: Parts) -> Recorder:
         return Recorder(parts.clock.tick, self._sink)

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ranvier.errors import Malformed
 from ranvier.limits import Limits
-from ranvier.protocol.names import parse_server_name
+from ranvier.protocol.names import Grammar, parse_server_name, parse_server_name_2014
+from ranvier.protocol.routes import Mode
 from ranvier.protocol.signing import VerifyKey, generate_signing_key
 from ranvier.services.trust import DEFAULT_RULE, Pins, TrustBook, TrustMode, TrustRule
 
@@ -45,6 +47,17 @@ def test_a_rule_lists_what_it_says_and_nothing_else(name: str, listed: bool) -> 
     rule = BOOK.rule_for(parse_server_name(name))
     assert (rule is RULE) is listed
     assert rule.trust is (TrustMode.PUBLISHED_CERTIFICATE if listed else TrustMode.WEB_PKI)
+
+
+def test_a_name_listed_as_of_2014_is_read_by_the_grammar_of_2014() -> None:
+    book = TrustBook((TrustRule(names=("*.old.example", "x_y"), mode=Mode.SEED), RULE))
+    assert book.parse_name("x_y") == parse_server_name_2014("x_y")
+    assert book.parse_name("a.old.example:").grammar is Grammar.SEED
+    assert book.parse_name("old.example").grammar is Grammar.CURRENT
+    for text in ("y_x", "old.example:", ""):
+        with pytest.raises(Malformed) as caught:
+            book.parse_name(text)
+        assert caught.value.clause == "[app:server-name]"
 
 
 @pytest.mark.req("SEC-20")

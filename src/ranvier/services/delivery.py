@@ -17,7 +17,6 @@ from ranvier.deeds import Sealed, Settlement
 from ranvier.errors import Malformed, PeerFault, RanvierError, Rejected
 from ranvier.limits import Limits, Ms
 from ranvier.plugs import Clock
-from ranvier.protocol.names import ServerName, parse_server_name, parse_server_name_2014
 from ranvier.protocol.retry import NoGood, TryLater, classify
 from ranvier.protocol.routes import Mode
 from ranvier.protocol.transactions import CLAUSE, ItemResult, parse_answer, send_path
@@ -67,7 +66,7 @@ class Courier:
         """One attempt. Never raises but for our own faults."""
         recorder = Recorder(self._clock.tick)
         try:
-            name = self._name(sealed.destination)
+            name = self._book.parse_name(sealed.destination)
             seed = self._book.rule_for(name).mode is Mode.SEED
             answer = await self._client.request(
                 name,
@@ -112,13 +111,6 @@ class Courier:
             if error.code == "transaction-answer-pdus" and body.lstrip().startswith(b"{"):
                 return parse_answer(b'{"pdus":{}}', sent, limits=self._limits).items
             raise
-
-    def _name(self, destination: str) -> ServerName:
-        """By today's grammar, or 2014's where the name is listed so."""
-        seed = parse_server_name_2014(destination)
-        if self._book.rule_for(seed).mode is Mode.SEED:
-            return seed
-        return parse_server_name(destination)
 
     def _refused(self, sealed: Sealed, error: Rejected) -> Delivery:
         verdict = classify(

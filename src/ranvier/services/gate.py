@@ -35,9 +35,8 @@ from ranvier.limits import Limits
 from ranvier.plugs import Clock
 from ranvier.protocol.canonical import JsonObject
 from ranvier.protocol.certificates import fingerprint
-from ranvier.protocol.names import ServerName, parse_server_name, parse_server_name_2014
+from ranvier.protocol.names import ServerName
 from ranvier.protocol.requests import canonical_content, examine_request
-from ranvier.protocol.routes import Mode
 from ranvier.protocol.text import shown
 from ranvier.protocol.xmatrix import XMatrix, parse_authorizations
 from ranvier.services.bodies import Bodies, BodyWork
@@ -228,7 +227,7 @@ class Gate:
                 "auth-own-name", "it says to be from ourselves, who never ask us", clause=_CLAUSE
             )
         try:
-            name = self._parsed(text)
+            name = self._keyring.parse_name(text)
         except Malformed as error:
             raise Unauthenticated(
                 "auth-origin",
@@ -238,14 +237,6 @@ class Gate:
                 public="the origin in the Authorization header is no server name",
             ) from None
         return _Origin(name, self._keyring.rule_for(name).client_certificate)
-
-    def _parsed(self, text: str) -> ServerName:
-        """By today's grammar, or by 2014's for a name that is listed so. Raises: Malformed."""
-        with suppress(Malformed):
-            seed = parse_server_name_2014(text)
-            if self._keyring.rule_for(seed).mode is Mode.SEED:
-                return seed
-        return parse_server_name(text)
 
     def _content(self, body: bytes, lenient: bool) -> tuple[JsonObject, bytes]:
         try:

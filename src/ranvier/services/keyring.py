@@ -137,6 +137,10 @@ class Keyring:
         """The rule that ``name`` lives under."""
         return self._source.rule_for(name)
 
+    def parse_name(self, text: str) -> ServerName:
+        """:meth:`TrustBook.parse_name`. Raises: Malformed."""
+        return self._source.parse_name(text)
+
     # --- Asked because of what strangers sent us: services.inboundkeys ---
 
     async def keys_for_request(

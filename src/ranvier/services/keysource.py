@@ -42,6 +42,7 @@ class KeySource:
         self.held = HeldKeys(clock, limits)
         self.first_sight = FirstSight(connector, store.notes, clock, limits)
         self.rule_for = book.rule_for
+        self.parse_name = book.parse_name
         self._connector = connector
         self._store = store
         self._clock = clock

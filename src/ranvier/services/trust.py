@@ -13,14 +13,21 @@ into a network would let whoever answers its DNS choose how it is judged.
 from __future__ import annotations
 
 import ipaddress
+from contextlib import suppress
 from enum import StrEnum
 
 import msgspec
 
+from ranvier.errors import Malformed
 from ranvier.limits import Limits
 from ranvier.protocol.canonical import decode_base64, encode_base64
 from ranvier.protocol.keys import KeyVersion
-from ranvier.protocol.names import HostKind, ServerName
+from ranvier.protocol.names import (
+    HostKind,
+    ServerName,
+    parse_server_name,
+    parse_server_name_2014,
+)
 from ranvier.protocol.routes import Mode
 from ranvier.protocol.signing import VerifyKey
 
@@ -91,6 +98,15 @@ class TrustBook(msgspec.Struct, frozen=True):
     def rule_for(self, name: ServerName) -> TrustRule:
         """The rule for ``name``; the default for everybody unlisted."""
         return next((rule for rule in self.rules if rule.lists(name)), DEFAULT_RULE)
+
+    def parse_name(self, text: str) -> ServerName:
+        """By today's grammar, or by 2014's a name that is listed as of 2014. Raises: Malformed."""
+        if any(rule.mode is Mode.SEED for rule in self.rules):
+            with suppress(Malformed):
+                seed = parse_server_name_2014(text)
+                if self.rule_for(seed).mode is Mode.SEED:
+                    return seed
+        return parse_server_name(text)
 
 
 class Pins(msgspec.Struct, frozen=True, kw_only=True):
