@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from ranvier import Config, Federation
+from ranvier.edges import Edges
 from ranvier.errors import Unauthenticated
 from ranvier.limits import DAY_MS, Ms
-from ranvier.parts import Edges
 from ranvier.plugs import HttpRequest, HttpResponse
 from ranvier.protocol.edus import UnknownEdu
 from ranvier.protocol.keys import build_v2_document

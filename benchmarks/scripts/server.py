@@ -13,11 +13,10 @@ from pathlib import Path
 import uvloop
 
 from ranvier.config import load_config
-from ranvier.edges import load_edge
+from ranvier.edges import Edges, load_edge
 from ranvier.errors import RanvierError
 from ranvier.faces.collector import calm_collector
 from ranvier.federation import Federation
-from ranvier.parts import Edges
 from ranvier.protocol.addresses import AddressPolicy
 from ranvier.protocol.canonical import JsonObject, encode_canonical, parse_json_object
 from ranvier.protocol.edus import Typing

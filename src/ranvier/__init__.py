@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 from ranvier.config import Config, Peer, load_config
 from ranvier.deeds import LaneState, ParkedItem
+from ranvier.edges import Edges
 from ranvier.errors import (
     BackingOff,
     BadConfiguration,
@@ -28,7 +29,6 @@ from ranvier.errors import (
     Unreachable,
 )
 from ranvier.federation import Federation, Located
-from ranvier.parts import Edges
 from ranvier.protocol.addresses import Address
 from ranvier.protocol.edus import (
     DeviceListUpdate,

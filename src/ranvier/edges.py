@@ -1,6 +1,7 @@
-"""What each plug is filled with in life, by name, loaded only when it is needed.
+"""What the plugs are filled with: a set of edges, and by name where each is found.
 
-Importing the library must stay cheap: dnspython alone costs 160 ms, uvicorn more.
+Those for life are loaded only when they are needed, for importing the library must stay
+cheap: dnspython alone costs 160 ms, uvicorn more.
 """
 
 from __future__ import annotations
@@ -8,6 +9,20 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from typing import Any
+
+import msgspec
+
+from ranvier.plugs import Clock, Dns, Store, Wire
+
+
+class Edges(msgspec.Struct, frozen=True, kw_only=True):
+    """One set of edges. ``store`` is closed by the federation that was handed it."""
+
+    clock: Clock
+    dns: Dns
+    wire: Wire
+    store: Store
+
 
 EDGES: Mapping[str, str] = {
     "clock": "ranvier.net.clock:SystemClock",

@@ -28,11 +28,11 @@ from typing import Any, Self
 import msgspec
 
 from ranvier.config import Config, check_config
-from ranvier.edges import load_edge
+from ranvier.edges import Edges, load_edge
 from ranvier.errors import BadConfiguration, TimedOut
 from ranvier.handlers import Handlers
 from ranvier.limits import Limits
-from ranvier.parts import Edges, Parts
+from ranvier.parts import Parts
 from ranvier.plugs import Clock, Store
 from ranvier.protocol.addresses import Address, AddressPolicy
 from ranvier.protocol.canonical import JsonObject

@@ -14,11 +14,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import msgspec
-
 from ranvier.config import Config
+from ranvier.edges import Edges
 from ranvier.limits import Limits
-from ranvier.plugs import Clock, Dns, Store, Wire
 from ranvier.services.backoff import BackOffs
 from ranvier.services.client import Client, NoBackOffs
 from ranvier.services.connector import Connector
@@ -32,15 +30,6 @@ from ranvier.services.pool import Pool
 from ranvier.services.receiver import Receiver
 from ranvier.services.resolver import Resolver
 from ranvier.services.sender import Sender
-
-
-class Edges(msgspec.Struct, frozen=True, kw_only=True):
-    """One set of edges. ``store`` is closed by the federation that was handed it."""
-
-    clock: Clock
-    dns: Dns
-    wire: Wire
-    store: Store
 
 
 class Parts:

@@ -30,9 +30,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "services": CORE,
     "doctor": CORE | {"services"},
     "config": CORE | {"services"},
-    "edges": EDGES,
+    "edges": EDGES | {"plugs"},
     "publishing": CORE | {"services", "config", "edges"},
-    "parts": CORE | {"services", "config"},
+    "parts": CORE | {"services", "config", "edges"},
     "queue": CORE | {"parts"},
     "handlers": CORE | {"services"},
     "federation": CORE
@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "faces": CORE
     | {"services", "doctor", "config", "edges", "federation", "parts", "publishing", "__init__"},
     "web": CORE | {"services", "faces"},
-    "__init__": CORE | {"federation", "config", "parts", "services"},
+    "__init__": CORE | {"federation", "config", "edges", "services"},
     "__main__": {"faces"},
 }
 
@@ -73,8 +73,9 @@ THIRD_PARTY: dict[str, set[str]] = {
     "store": {"msgspec", "alembic", "sqlalchemy"},
     "net": {"msgspec", "dns", "h11", "httptools", "uvicorn", "uvloop", "cryptography", "OpenSSL"},
     "config": {"msgspec"},
+    "edges": {"msgspec"},
     "federation": {"msgspec"},
-    "parts": {"msgspec"},
+    "parts": set(),
     "publishing": {"msgspec"},
     "faces": {"msgspec", "cyclopts", "rich"},
     "web": {"starlette"},

@@ -15,10 +15,9 @@ from typing import Any
 import msgspec
 
 from ranvier.config import ClientCertificates, Config, Listen, Outgoing, Peer
-from ranvier.edges import load_edge
+from ranvier.edges import Edges, load_edge
 from ranvier.federation import Federation
 from ranvier.limits import Limits
-from ranvier.parts import Edges
 from ranvier.plugs import Clock
 from ranvier.protocol.addresses import Address, AddressPolicy
 from ranvier.protocol.routes import Mode
