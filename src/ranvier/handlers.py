@@ -11,12 +11,11 @@ which it writes exactly once. The last registration of a kind holds.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from ranvier.services.delivery import Delivery
 from ranvier.services.hooks import Called, Filter, Handler, Hooks, QueryHandler, RoomVersions
-
-OnSent = Callable[[Delivery], Awaitable[None]]
+from ranvier.services.sender import OnSent
 
 
 class Handlers:

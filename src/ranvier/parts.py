@@ -11,7 +11,7 @@ Each part takes what it needs and nothing more; none knows the federation.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from ranvier.config import Config
@@ -20,7 +20,7 @@ from ranvier.limits import Limits
 from ranvier.services.backoff import BackOffs
 from ranvier.services.client import Client, NoBackOffs
 from ranvier.services.connector import Connector
-from ranvier.services.delivery import Courier, Delivery
+from ranvier.services.delivery import Courier
 from ranvier.services.gate import Gate
 from ranvier.services.hooks import Hooks
 from ranvier.services.identity import Identity
@@ -29,7 +29,7 @@ from ranvier.services.keyring import Keyring
 from ranvier.services.pool import Pool
 from ranvier.services.receiver import Receiver
 from ranvier.services.resolver import Resolver
-from ranvier.services.sender import Sender
+from ranvier.services.sender import OnSent, Sender
 
 
 class Parts:
@@ -43,7 +43,7 @@ class Parts:
         *,
         limits: Limits,
         identity: Callable[[], Identity],
-        on_sent: Callable[[Delivery], Awaitable[None]],
+        on_sent: OnSent,
     ) -> None:
         clock, dns, wire, store = edges.clock, edges.dns, edges.wire, edges.store
         book = config.book()

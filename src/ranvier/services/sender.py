@@ -57,6 +57,7 @@ SLOW_SECONDS = 5.0
 logger = logging.getLogger("ranvier.send")
 
 OnSent = Callable[[Delivery], Awaitable[None]]
+"""Told of every attempt, once its settlement is written."""
 
 
 class Sender:
@@ -72,7 +73,7 @@ class Sender:
         clock: Clock,
         limits: Limits,
         back_offs: BackOffs,
-        on_sent: Callable[[Delivery], Awaitable[None]],
+        on_sent: OnSent,
     ) -> None:
         self._outbox = outbox
         self._deliver = deliver
