@@ -39,7 +39,7 @@ from ranvier.protocol.canonical import JsonObject
 from ranvier.protocol.edus import Edu
 from ranvier.protocol.names import ServerName, parse_server_name_2014
 from ranvier.protocol.routes import Mode, Route
-from ranvier.publishing import make_app, make_exchange, make_listener, open_identity
+from ranvier.publishing import make_app, make_listener, open_identity
 from ranvier.queue import Queue
 from ranvier.services.client import Answer
 from ranvier.services.gate import Gate
@@ -336,14 +336,7 @@ class Federation(Handlers):
 
     def _exchange(self) -> Any:
         """What answers signed requests, while we are open."""
-        parts = self._parts
-        if parts is None:
-            return None
-        if parts.exchange is None:
-            parts.exchange = make_exchange(
-                parts.gate, parts.receiver, self._hooks, parts.book, parts.limits
-            )
-        return parts.exchange
+        return None if self._parts is None else self._parts.exchange
 
     def _open(self) -> Parts:
         if self._parts is None:

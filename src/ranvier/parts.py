@@ -12,10 +12,11 @@ Each part takes what it needs and nothing more; none knows the federation.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from ranvier.config import Config
-from ranvier.edges import Edges
+from ranvier.edges import Edges, load_edge
 from ranvier.limits import Limits
 from ranvier.services.backoff import BackOffs
 from ranvier.services.client import Client, NoBackOffs
@@ -48,6 +49,7 @@ class Parts:
         clock, dns, wire, store = edges.clock, edges.dns, edges.wire, edges.store
         book = config.book()
         self.clock, self.store, self.limits, self.book = clock, store, limits, book
+        self._hooks = hooks
         self.resolver = Resolver(dns, wire, clock, limits)
         self.connector = Connector(self.resolver, wire, clock, limits)
         self.keyring = Keyring(self.connector, store, clock, limits, book)
@@ -86,8 +88,10 @@ class Parts:
             on_sent=on_sent,
         )
 
-        self.exchange: Any = None
-        """What answers signed requests, made when the first one comes."""
+    @cached_property
+    def exchange(self) -> Any:
+        """What answers signed requests to our own endpoints, loaded for the first one."""
+        return load_edge("exchange")(self.gate, self.receiver, self._hooks, self.book, self.limits)
 
     def _nudge(self) -> None:
         self.sender.nudge()

@@ -1,7 +1,7 @@
 """Our own side joined: identity from its files, the listener in front of it.
 
-Separate from ``federation`` so that a program that only asks others loads none
-of it. The edges are taken by name from :data:`ranvier.edges.EDGES`.
+What it needs of the edges and faces it takes by name from :data:`ranvier.edges.EDGES`,
+so that a program that only asks others loads none of it.
 """
 
 from __future__ import annotations
@@ -16,11 +16,7 @@ from ranvier.limits import Limits
 from ranvier.plugs import Clock
 from ranvier.protocol.addresses import Address
 from ranvier.protocol.names import parse_server_name
-from ranvier.services.gate import Gate
-from ranvier.services.hooks import Hooks
 from ranvier.services.identity import Identity, no_leaf
-from ranvier.services.receiver import Receiver
-from ranvier.services.trust import TrustBook
 
 
 class Serving(Protocol):
@@ -58,13 +54,6 @@ def make_app(config: Config, identity: Identity, exchange: Callable[[], Any]) ->
         well_known=parse_server_name(delegated) if delegated else None,
         exchange=exchange,
     )
-
-
-def make_exchange(
-    gate: Gate, receiver: Receiver, hooks: Hooks, book: TrustBook, limits: Limits
-) -> Any:
-    """What answers signed requests to our own endpoints."""
-    return load_edge("exchange")(gate, receiver, hooks, book, limits)
 
 
 def make_listener(config: Config, app: Any, clock: Clock, limits: Limits) -> Serving:
