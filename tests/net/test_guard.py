@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ranvier.net.guard import GuardedProtocol
 from ranvier.net.stay import LINGER_SECONDS
 from tests.rigs.listening import Caller, get, limits, listening
 
@@ -339,11 +340,59 @@ async def test_an_answer_that_broke_off_looks_broken() -> None:
         if scope["type"] == "http":
             headers = [(b"content-length", b"10")]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": b"{", "more_body": True})
             raise ValueError
 
     async with listening(breaking) as house, await house.call() as caller:
         await caller.send(get("/"))
-        assert not (await caller.end()).endswith(b"}")
+        assert (await caller.end()).endswith(b"\r\n\r\n{")
+
+
+async def test_an_answer_that_broke_off_before_its_body_is_a_500_whole() -> None:
+    async def breaking(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            headers = [(b"content-length", b"10")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            raise ValueError
+
+    async with listening(breaking) as house:
+        reply = await house.once(get("/"))
+    assert (reply.status, reply.json["errcode"]) == (500, "M_UNKNOWN")
+
+
+JSON = [(b"content-type", b"application/json")]
+
+
+@pytest.mark.parametrize(
+    ("headers", "whole"),
+    [
+        ([*JSON, (b"content-length", b"2")], True),
+        ([*JSON, (b"content-length", b"2"), (b"x-more", b"1")], False),  # more
+        ([(b"content-type", b"text/plain"), (b"content-length", b"2")], False),  # not JSON
+    ],
+)
+async def test_an_answer_of_json_alone_leaves_in_one_write(
+    headers: list[tuple[bytes, bytes]], whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[bool] = []
+    write = GuardedProtocol.whole
+
+    def watched(self: GuardedProtocol, *answer: Any) -> bool:
+        told.append(write(self, *answer))
+        return told[-1]
+
+    async def answering(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 201, "headers": headers})
+            await send({"type": "http.response.body", "body": b"{}"})
+
+    monkeypatch.setattr(GuardedProtocol, "whole", watched)
+    async with listening(answering) as house, await house.call() as caller:
+        for _ in range(2):  # the connection lives on
+            await caller.send(get("/"))
+            reply = await caller.reply()
+            assert (reply.status, reply.header("date") is not None) == (201, True)
+    assert told == [whole, whole]
 
 
 async def test_a_bad_body_under_a_streamed_answer_cuts_it() -> None:

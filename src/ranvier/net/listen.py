@@ -239,11 +239,20 @@ class JsonErrors:
             await self._app(scope, receive, send)
             return
         started = False
+        head: Any = None
+        whole = scope["extensions"]["ranvier"].pop("whole")  # between us and the connection
 
         async def sending(message: Any) -> None:
-            nonlocal started
+            nonlocal started, head
+            if head is None and message["type"] == "http.response.start":
+                head = message  # as ASGI has it: the answer starts with its body
+                return
+            if not started and head is not None:
+                started, more = True, message.get("more_body")
+                if not more and whole(head["status"], head["headers"], message.get("body", b"")):
+                    return
+                await send(head)
             await send(message)
-            started = True
 
         try:
             await self._app(scope, receive, sending)
