@@ -65,11 +65,17 @@ class Traffic:
 
     def profiles(self) -> list[Row]:
         """Signed GETs of profiles, each of 1,024 in turn."""
-        return [self._row("signed GET of a profile", "get")]
+        what = "signed GET of a profile"
+        mine, other, here = self._turns("get", (self.ours, self.synapse, self.ours_here))
+        return [
+            Row(what, _UNIT, mine, other),
+            Row(f"{what}, read in the loop", _UNIT, here, other),
+        ]
 
     def forged(self) -> list[Row]:
         """The same, signed by another key under the same id."""
-        return [self._row("forged signature, answered 401", "forged")]
+        mine, other = self._turns("forged", (self.ours, self.synapse))
+        return [Row("forged signature, answered 401", _UNIT, mine, other)]
 
     def transactions(self) -> list[Row]:
         """``PUT /send`` with one EDU, answered once it is on disk."""
@@ -77,7 +83,7 @@ class Traffic:
         mine, other, plain = self._turns("send", (self.ours, self.synapse, self.ours_plain))
         return [
             Row(what, _UNIT, mine, other),
-            Row(f"{what}, ours without uvloop", _UNIT, plain, other),
+            Row(f"{what}, without uvloop", _UNIT, plain, other),
         ]
 
     @functools.cached_property
@@ -94,13 +100,14 @@ class Traffic:
         return self._serve("uvloop")
 
     @functools.cached_property
+    def ours_here(self) -> Asked:
+        """The same, but its handler of queries reads SQLite in the event loop."""
+        return self._serve("uvloop", "here")
+
+    @functools.cached_property
     def ours_plain(self) -> Asked:
         """Ourselves on asyncio's own loop."""
         return self._serve("asyncio")
-
-    def _row(self, words: str, what: str) -> Row:
-        mine, other = self._turns(what, (self.ours, self.synapse))
-        return Row(words, _UNIT, mine, other)
 
     def _turns(self, what: str, sides: tuple[Asked, ...]) -> list[Side]:
         found = [Side([]) for _ in sides]
@@ -144,7 +151,7 @@ class Traffic:
         said = json.loads(done.stdout)
         return float(said["requests"] / max(said["cpu"], 0.01))
 
-    def _serve(self, loop: str) -> Asked:
+    def _serve(self, loop: str, read: str = "thread") -> Asked:
         internet = self._internet
         name, ip, place = internet.name("bench"), internet.ip(), internet.place("ours")
         at = {"name": name, "ip": ip, "dns": internet.dns.address, "ca": internet.ca.pem}
@@ -153,7 +160,7 @@ class Traffic:
         process = internet.spawn(
             [
                 *(internet.python, str(_HERE / "scripts" / "server.py")),
-                *(str(place / "ranvier.toml"), loop),
+                *(str(place / "ranvier.toml"), loop, read),
             ],
             log=log,
             cwd=place,

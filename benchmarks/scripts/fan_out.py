@@ -21,11 +21,10 @@ from pathlib import Path
 import uvloop
 
 from ranvier.config import Config
-from ranvier.edges import load_edge
+from ranvier.edges import Edges, load_edge
 from ranvier.faces.collector import calm_collector
 from ranvier.federation import Federation
 from ranvier.limits import ExchangeLimits, Limits
-from ranvier.parts import Edges
 from ranvier.plugs import HttpRequest, HttpResponse, LinkFacts
 from ranvier.protocol.addresses import Address
 from ranvier.protocol.certificates import Certificates
@@ -90,7 +89,7 @@ class Sending:
 
 
 async def measure(order: dict[str, int]) -> dict[str, float]:
-    warm, count = order["warm"], order["count"]
+    warm, count, times = order["warm"], order["count"], order["times"]
     clock, limits = load_edge("clock")(), Limits()
     with tempfile.TemporaryDirectory() as folder:
         store = await load_edge("store").open(Path(folder) / "ranvier.db", clock, limits=limits)
@@ -106,11 +105,12 @@ async def measure(order: dict[str, int]) -> dict[str, float]:
                 gc.collect()
                 tracemalloc.start()
             before = time.process_time()
-            await sending.to(warm, count)
+            for turn in range(times):
+                await sending.to(warm + turn * count, count)
             spent = time.process_time() - before
             gc.collect()
             kept = tracemalloc.get_traced_memory()[0]
-    return {"cpu": spent / count, "bytes": kept / count}
+    return {"cpu": spent / (count * times), "bytes": kept / (count * times)}
 
 
 def main() -> None:

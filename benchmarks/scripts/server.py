@@ -1,12 +1,15 @@
-"""Inside the namespace: a federation with handlers, served: ``CONFIG LOOP`` (uvloop or asyncio).
+"""Inside the namespace: a federation with handlers, served: ``CONFIG LOOP READ``.
 
-It answers profiles from the store, as a home server does, and writes down every EDU
-in the commit that remembers the transaction.
+``LOOP`` is uvloop or asyncio. It answers profiles from SQLite, as a home server does:
+``READ`` is ``thread`` (the store's own reader, as Synapse's threads read) or ``here``
+(a connection of the handler's own, in the event loop). Every EDU is written down in
+the commit that remembers its transaction.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -24,9 +27,10 @@ from ranvier.protocol.names import ServerName
 from ranvier.services.hooks import Effects, Query, Reply
 
 USERS = 32
+_NOTE = "SELECT value FROM note WHERE kind = ? AND name = ?"
 
 
-async def serve(path: Path) -> None:
+async def serve(path: Path, read: str) -> None:
     config = load_config(path)
     clock, limits = load_edge("clock")(), config.outgoing.limits()
     store = await load_edge("store").open(config.path(config.store.path), clock, limits=limits)
@@ -43,10 +47,16 @@ async def serve(path: Path) -> None:
         profile = encode_canonical({"displayname": f"u{number}"})
         await store.notes.write("profile", user, profile)
     federation = Federation(config=config, edges=edges)
+    database = sqlite3.connect(config.path(config.store.path), isolation_level=None)
+
+    def read_here(kind: str, name: str) -> bytes | None:
+        row = database.execute(_NOTE, (kind, name)).fetchone()
+        return None if row is None else bytes(row[0])
 
     @federation.on_query("profile")
     async def profile_of(query: Query) -> JsonObject:
-        found = await store.notes.read("profile", query.arguments.get("user_id", ""))
+        name = ("profile", query.arguments.get("user_id", ""))
+        found = read_here(*name) if read == "here" else await store.notes.read(*name)
         if found is None:
             raise Reply(404, "M_NOT_FOUND")
         return parse_json_object(found, max_bytes=len(found))
@@ -61,11 +71,11 @@ async def serve(path: Path) -> None:
 
 
 def main() -> None:
-    path, loop = sys.argv[1:]
+    path, loop, read = sys.argv[1:]
     factory = uvloop.new_event_loop if loop == "uvloop" else asyncio.new_event_loop
     try:
         with asyncio.Runner(loop_factory=factory) as runner:
-            runner.run(serve(Path(path)))
+            runner.run(serve(Path(path), read))
     except (KeyboardInterrupt, RanvierError) as end:
         sys.exit(str(end))
 
