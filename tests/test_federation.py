@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -17,35 +19,35 @@ from ranvier import (
     Discovery,
     Edges,
     Federation,
+    InboundRequest,
     KeyFetch,
     KeyOutcome,
     KeyVerdict,
+    Limits,
     Located,
     Malformed,
     Mode,
-    NetworkFault,
     Outcome,
     Peer,
     PeerFault,
-    RanvierError,
+    QueueFull,
     Resolution,
     Route,
     ServerName,
     ServerVersion,
     Step,
-    StoreFault,
+    TimedOut,
     Trail,
     TrustMode,
     Unreachable,
 )
 from ranvier.config import Listen, Outgoing
-from ranvier.errors import QueueFull, TimedOut
-from ranvier.limits import Limits
 from ranvier.net.clock import SystemClock
 from ranvier.plugs import HttpResponse
 from ranvier.protocol.edus import UnknownEdu
 from ranvier.protocol.records import RecordKind
 from ranvier.publishing import open_identity
+from ranvier.queue import Queue
 from ranvier.world.server import VERSION
 from ranvier.world.world import World
 
@@ -98,11 +100,19 @@ def test_the_front_door_has_everything_that_its_methods_give_and_raise() -> None
     """So that a strictly typed program needs no other import (every name here is one)."""
     gives = (Resolution, Located, KeyFetch, ServerVersion, Discovery, Route, Address)
     inside = (Trail, Step, Outcome, KeyOutcome, KeyVerdict, Mode, TrustMode, Peer)
-    raises = (BadConfiguration, Malformed, Unreachable, PeerFault, NetworkFault, StoreFault)
     front = [getattr(ranvier, name) for name in ranvier.__all__]
-    assert all(each in front for each in (*gives, *inside, *raises))
-    assert all(issubclass(each, RanvierError) for each in raises)
+    assert all(each in front for each in (*gives, *inside, Limits, InboundRequest))
     assert list(ranvier.__all__) == sorted(ranvier.__all__)
+    texts = [
+        inspect.getdoc(each) or ""
+        for of in (Federation, Queue)
+        for name, each in inspect.getmembers(of)
+        if not name.startswith("_")
+    ]
+    raises = {name for text in texts for name in re.findall(r"\w+", text.partition("Raises:")[2])}
+    errors = {each.__name__ for each in vars(ranvier.errors).values() if isinstance(each, type)}
+    assert raises & errors > {"TimedOut", "ConnectionLost", "Rejected", "BackingOff", "QueueFull"}
+    assert raises & errors <= set(ranvier.__all__)
 
 
 async def test_key_file_and_store_may_be_given_without_a_configuration(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from ranvier.edges import Edges
 from ranvier.errors import (
     BackingOff,
     BadConfiguration,
+    ConnectionLost,
     Malformed,
     NetworkFault,
     NotValid,
@@ -25,10 +26,12 @@ from ranvier.errors import (
     RanvierError,
     Rejected,
     StoreFault,
+    TimedOut,
     Unauthenticated,
     Unreachable,
 )
 from ranvier.federation import Federation, Located
+from ranvier.limits import Limits
 from ranvier.protocol.addresses import Address
 from ranvier.protocol.edus import (
     DeviceListUpdate,
@@ -50,7 +53,7 @@ from ranvier.protocol.routes import Discovery, Mode, Route
 from ranvier.protocol.transactions import ItemResult, ItemVerdict
 from ranvier.services.client import Answer
 from ranvier.services.delivery import Delivery, DeliveryOutcome
-from ranvier.services.gate import Authenticated
+from ranvier.services.gate import Authenticated, InboundRequest
 from ranvier.services.hooks import Effects, Query, Reply, TryAgain
 from ranvier.services.keyring import KeyFetch
 from ranvier.services.outgoing import Passing, Pdu
@@ -67,6 +70,7 @@ __all__ = [
     "BadConfiguration",
     "ClientCertificate",
     "Config",
+    "ConnectionLost",
     "Delivery",
     "DeliveryOutcome",
     "DeviceListUpdate",
@@ -75,12 +79,14 @@ __all__ = [
     "Edu",
     "Effects",
     "Federation",
+    "InboundRequest",
     "ItemResult",
     "ItemVerdict",
     "KeyFetch",
     "KeyOutcome",
     "KeyVerdict",
     "LaneState",
+    "Limits",
     "Located",
     "Malformed",
     "Mode",
@@ -110,6 +116,7 @@ __all__ = [
     "SigningKeyUpdate",
     "Step",
     "StoreFault",
+    "TimedOut",
     "ToDevice",
     "Trail",
     "TrustMode",
