@@ -15,7 +15,7 @@ from ranvier.protocol.keylife import KeyOutcome, KeyVerdict
 from ranvier.protocol.keys import OldVerifyKey, build_v2_document
 from ranvier.protocol.names import parse_server_name
 from ranvier.protocol.signing import SigningKey, generate_signing_key
-from ranvier.services.askingkeys import KEY_BUSY, KEY_UNAVAILABLE
+from ranvier.services.keybudgets import KEY_BUSY, KEY_UNAVAILABLE
 from ranvier.services.keyring import Keyring
 from ranvier.services.trust import TrustRule
 from ranvier.trail import Recorder, Trail

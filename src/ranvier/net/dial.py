@@ -28,8 +28,8 @@ from ranvier.limits import Limits
 from ranvier.net.contexts import Contexts
 from ranvier.net.http import HttpLink
 from ranvier.net.judge import certificate_fault, handshake_fault
-from ranvier.net.proxy import connect_through
 from ranvier.net.stream import TlsStream, connect
+from ranvier.net.tunnel import connect_through
 from ranvier.plugs import Clock, LinkFacts
 from ranvier.protocol.addresses import Address, AddressPolicy
 from ranvier.protocol.certificates import Certificates

@@ -25,8 +25,8 @@ from ranvier.protocol.addresses import Address
 from ranvier.protocol.names import ServerName
 from ranvier.protocol.routes import Discovery, Mode, Route
 from ranvier.protocol.trust import Trust
+from ranvier.services.cache import Mark
 from ranvier.services.dialling import Target, dial_recorded, race
-from ranvier.services.memory import Mark
 from ranvier.services.resolver import Resolver
 from ranvier.trail import Recorder
 

@@ -4,7 +4,7 @@ Whoever sends us anything can make us look for keys of any name. So what is aske
 of the network here is bounded (SEC-06, KEYF-04):
 
 * memory, then the store, then the origin; who wants the same waits with the first;
-* within the budgets of :mod:`ranvier.services.askingkeys`;
+* within the budgets of :mod:`ranvier.services.keybudgets`;
 * a document that was just fetched is not fetched anew for a key id that it does not
   list, nor because it came to us expired.
 
@@ -28,11 +28,11 @@ from ranvier.protocol.keylife import KeyOutcome, KeyVerdict, key_for_request
 from ranvier.protocol.names import ServerName
 from ranvier.protocol.signing import ED25519
 from ranvier.protocol.text import shown
-from ranvier.services.askingkeys import Fetches, Rests, Trouble
 from ranvier.services.bounded import Bounded
 from ranvier.services.heldkeys import HeldKeys, InHand
 from ranvier.services.inflight import InFlight
 from ranvier.services.keptkeys import SeenDocument, event_outcome, event_view, unlisted
+from ranvier.services.keybudgets import Fetches, Rests, Trouble
 from ranvier.services.trust import TrustRule
 from ranvier.trail import Outcome, Recorder
 

@@ -21,7 +21,7 @@ from ranvier.protocol.addresses import Address
 from ranvier.protocol.records import DnsAnswer, Failed, RecordKind
 from ranvier.protocol.routes import Route
 from ranvier.protocol.text import shown
-from ranvier.services.memory import Got, Known, Mark, Marks, Memory, Worth
+from ranvier.services.cache import Cache, Got, Known, Mark, Marks, Worth
 from ranvier.services.steps import NOT_NEEDED, asking
 from ranvier.trail import Recorder
 
@@ -41,14 +41,14 @@ class Lookups:
         self._dns = dns
         self._clock = clock
         self._limits = limits
-        self._memory: Memory[tuple[str, RecordKind], DnsAnswer | Failed] = Memory(
+        self._cache: Cache[tuple[str, RecordKind], DnsAnswer | Failed] = Cache(
             clock, self.marks, most=limits.cache_entries, longest=limits.dns_ttl_max_seconds
         )
 
     async def lookup(self, name: str, kind: RecordKind, *, since: Mark | None = None) -> DnsKnown:
         """The answer, whatever it says; :class:`Failed` if nobody gave one.
 
-        ``since`` as in :meth:`Memory.ask`.
+        ``since`` as in :meth:`Cache.ask`.
         """
 
         async def work(failures: int) -> Got[DnsAnswer | Failed]:
@@ -60,7 +60,7 @@ class Lookups:
                 return self._failure(answer, failures)
             return self._answer(answer)
 
-        return await self._memory.ask((name.lower(), kind), work, since=since)
+        return await self._cache.ask((name.lower(), kind), work, since=since)
 
     def _answer(self, answer: DnsAnswer) -> Got[DnsAnswer | Failed]:
         if answer.addresses or answer.services:

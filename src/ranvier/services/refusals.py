@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from ranvier.errors import Malformed, NotValid, Unauthenticated
 from ranvier.protocol.keylife import KeyOutcome
 from ranvier.protocol.requests import ExaminedRequest
-from ranvier.services.askingkeys import KEY_BUSY
+from ranvier.services.keybudgets import KEY_BUSY
 
 _LIMITS = "[ranvier:limits]"
 _NOT_JSON = frozenset({"json-not-json", "json-not-utf8"})

@@ -24,8 +24,8 @@ from ranvier.protocol.routes import Discovery, Mode, Route, clause_of
 from ranvier.protocol.srv import weighted_order
 from ranvier.protocol.text import shown
 from ranvier.protocol.wellknown import WellKnown, WellKnownFound
+from ranvier.services.cache import Known, Mark, Source
 from ranvier.services.lookups import Lookups
-from ranvier.services.memory import Known, Mark, Source
 from ranvier.services.srvsteps import SrvSteps, keep_evidence
 from ranvier.services.steps import asking
 from ranvier.services.wellknown import WellKnownFiles

@@ -15,8 +15,8 @@ from ranvier.protocol.records import RecordKind, SrvRecord
 from ranvier.protocol.routes import clause_of
 from ranvier.protocol.srv import NoService, NotOffered, SrvTargets, judge_srv
 from ranvier.protocol.text import shown
+from ranvier.services.cache import Known, Mark
 from ranvier.services.lookups import DnsKnown, Lookups, source_evidence
-from ranvier.services.memory import Known, Mark
 from ranvier.services.steps import NOT_NEEDED, asking
 from ranvier.trail import Asked, Outcome, Recorder
 

@@ -32,9 +32,9 @@ from ranvier.protocol.wellknown import (
     next_redirect,
     well_known_place,
 )
+from ranvier.services.cache import Cache, Got, Known, Mark, Worth
 from ranvier.services.dialling import Target, dial_recorded, race
 from ranvier.services.lookups import Lookups
-from ranvier.services.memory import Got, Known, Mark, Memory, Worth
 from ranvier.trail import Recorder
 
 _STEP = "3"
@@ -50,7 +50,7 @@ class WellKnownFiles:
         self._wire = wire
         self._clock = clock
         self._limits = limits
-        self._memory: Memory[str, WellKnown] = Memory(
+        self._cache: Cache[str, WellKnown] = Cache(
             clock,
             lookups.marks,
             most=limits.cache_entries,
@@ -72,7 +72,7 @@ class WellKnownFiles:
             worth = Worth.PASSING if verdict.temporary else Worth.BAD
             return Got(answer=verdict, seconds=seconds, worth=worth, problem=verdict.reason)
 
-        return await self._memory.ask(host.lower(), work, since=since)
+        return await self._cache.ask(host.lower(), work, since=since)
 
     async def _fetched(
         self, host: str, recorder: Recorder, since: Mark | None

@@ -99,7 +99,7 @@ class _Entry(msgspec.Struct, Generic[V]):
     problem: str = ""
 
 
-class Memory(Generic[K, V]):
+class Cache(Generic[K, V]):
     """Answers by question. ``longest``: seconds from asking for which one may stand in."""
 
     def __init__(self, clock: Clock, marks: Marks, *, most: int, longest: int) -> None:

@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from ranvier.services.memory import Got, Known, Marks, Memory, Source, Worth
+from ranvier.services.cache import Cache, Got, Known, Marks, Source, Worth
 from ranvier.world import VirtualClock
 
 
 class Asker:
-    """A memory, and the next answer to get."""
+    """A cache, and the next answer to get."""
 
     def __init__(self, *, most: int = 10, longest: int = 100) -> None:
         self.clock = VirtualClock()
         self.marks = Marks()
-        self.memory: Memory[str, str] = Memory(self.clock, self.marks, most=most, longest=longest)
+        self.cache: Cache[str, str] = Cache(self.clock, self.marks, most=most, longest=longest)
         self.failures: list[int] = []
 
     def work(
@@ -42,7 +42,7 @@ class Asker:
         fresh: bool = False,
     ) -> Known[str]:
         since = self.marks.now() if fresh else None
-        return await self.memory.ask(key, self.work(answer, worth, seconds), since=since)
+        return await self.cache.ask(key, self.work(answer, worth, seconds), since=since)
 
     async def hears(self, answer: str, worth: Worth = Worth.GOOD, **more: Any) -> tuple[str, str]:
         known = await self.ask(answer, worth, **more)
@@ -117,21 +117,21 @@ async def test_fresh_asks_and_teaches_the_others(at: Asker) -> None:
 async def test_what_was_asked_since_then_is_fresh_enough(at: Asker) -> None:
     await at.ask("one")
     since = at.marks.now()
-    assert (await at.memory.ask("key", at.work("two"), since=since)).answer == "two"
-    again = await at.memory.ask("key", at.work("three"), since=since)
+    assert (await at.cache.ask("key", at.work("two"), since=since)).answer == "two"
+    again = await at.cache.ask("key", at.work("three"), since=since)
     assert (again.answer, again.source) == ("two", Source.CACHE)
 
 
 async def test_what_was_being_asked_already_is_not_fresh_enough(at: Asker) -> None:
-    slow = asyncio.ensure_future(at.memory.ask("key", at.work("old", delay=1.0)))
+    slow = asyncio.ensure_future(at.cache.ask("key", at.work("old", delay=1.0)))
     await at.clock.sleep(0.5)
     since = at.marks.now()
     assert (await slow).answer == "old"
-    assert (await at.memory.ask("key", at.work("new"), since=since)).answer == "new"
+    assert (await at.cache.ask("key", at.work("new"), since=since)).answer == "new"
 
 
 async def test_an_older_question_that_is_answered_late_changes_nothing(at: Asker) -> None:
-    slow = asyncio.ensure_future(at.memory.ask("key", at.work("old", delay=1.0)))
+    slow = asyncio.ensure_future(at.cache.ask("key", at.work("old", delay=1.0)))
     await at.clock.sleep(0.5)
     assert await at.hears("new", fresh=True) == ("new", "asked")
     assert (await slow).answer == "old"
@@ -142,7 +142,7 @@ async def test_a_stand_in_is_never_fresh_enough(at: Asker) -> None:
     await at.ask("good")
     since = at.marks.now()
     for _ in range(2):
-        known = await at.memory.ask("key", at.work("bad", Worth.PASSING), since=since)
+        known = await at.cache.ask("key", at.work("bad", Worth.PASSING), since=since)
         assert (known.answer, known.source) == ("bad", Source.ASKED)
 
 
@@ -155,9 +155,9 @@ async def test_fresh_is_told_of_the_failure_that_the_others_are_spared(at: Asker
 async def test_who_asks_meanwhile_joins_but_not_the_fresh_with_the_others(at: Asker) -> None:
     slow, slower = at.work("slow", delay=1.0), at.work("slower", delay=2.0)
     answers = await asyncio.gather(
-        at.memory.ask("key", slow),
-        at.memory.ask("key", slower),
-        at.memory.ask("key", slower, since=at.marks.now()),
+        at.cache.ask("key", slow),
+        at.cache.ask("key", slower),
+        at.cache.ask("key", slower, since=at.marks.now()),
     )
     assert [(each.answer, str(each.source)) for each in answers] == [
         ("slow", "asked"),
