@@ -454,3 +454,29 @@ async def test_views_of_many_servers_are_bounded() -> None:
     assert (await rig.event()).good
     ring: Keyring = rig.ring
     assert await ring.leaves_for(name()) == frozenset()
+
+
+@pytest.mark.req("SEC-06")
+async def test_events_never_take_all_the_places_that_requests_need() -> None:
+    """One transaction may name fifty servers; those who take their time would hold all."""
+    rig = Rig(limits=Limits(inbound_fetches=6))
+    names = [f"s{number}.example" for number in range(10)]
+    for place, each in enumerate(names):
+        rig.world.dns.address(each, f"10.1.0.{place + 1}")
+        rig.world.host(f"10.1.0.{place + 1}", 8448, fault=Fault.BLACK_HOLE)
+    events = [
+        asyncio.ensure_future(
+            rig.ring.keys_for_event(
+                parse_server_name(each),
+                (KEY.key_id,),
+                at=rig.world.clock.now(),
+                enforce_validity=True,
+                recorder=Recorder(rig.world.clock.tick),
+            )
+        )
+        for each in names
+    ]
+    await rig.world.clock.sleep(1)
+    assert (await rig.one()).good
+    found = [outcome for each in await asyncio.gather(*events) for outcome in each.values()]
+    assert sum(each.code == KEY_BUSY for each in found) == 7

@@ -32,7 +32,7 @@ from ranvier.services.bounded import Bounded
 from ranvier.services.heldkeys import HeldKeys, InHand
 from ranvier.services.inflight import InFlight
 from ranvier.services.keptkeys import SeenDocument, event_outcome, event_view, unlisted
-from ranvier.services.keybudgets import Fetches, Rests, Trouble
+from ranvier.services.keybudgets import FOR_EVENTS, Fetches, Rests, Trouble
 from ranvier.services.trust import TrustRule
 from ranvier.trail import Outcome, Recorder
 
@@ -156,7 +156,7 @@ class InboundKeys:
         outcomes = await judged()
         if not _worth_asking(outcomes):
             return outcomes
-        return await judged(await self._fetch(name, "", recorder))
+        return await judged(await self._fetch(name, FOR_EVENTS, recorder))
 
     async def _view(self, name: ServerName, recorder: Recorder) -> tuple[SeenDocument, ...]:
         entry = self._held.get(name.text)

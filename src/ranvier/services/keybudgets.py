@@ -22,6 +22,9 @@ KEY_BUSY = "key-fetches-busy"
 """The outcome's code if we may not ask just now because too much is being asked."""
 KEY_UNAVAILABLE = "key-unavailable"
 """The outcome's code if there is no document and none could be had."""
+FOR_EVENTS = "events"
+"""On whose account keys of events are fetched. One transaction may name fifty servers; all of
+them together may have half of the places, or requests would have none."""
 
 
 class Trouble(msgspec.Struct, frozen=True):
@@ -73,15 +76,13 @@ class Fetches:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._most = {"": limits.inbound_fetches, FOR_EVENTS: max(limits.inbound_fetches // 2, 1)}
         self._running: Counter[str] = Counter()
 
     def full(self, client: str) -> Trouble | None:
         """Why there is no room for one more, if there is none."""
-        own = self._running[client] if client else 0
-        room = (
-            self._running.total() < self._limits.inbound_fetches
-            and own < self._limits.inbound_fetches_per_client
-        )
+        most = self._most.get(client, self._limits.inbound_fetches_per_client)
+        room = self._running.total() < self._limits.inbound_fetches and self._running[client] < most
         return None if room else Trouble(KEY_BUSY, "too many servers are being asked for keys")
 
     @contextmanager
