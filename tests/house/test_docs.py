@@ -58,3 +58,23 @@ def test_links_between_documents_lead_somewhere() -> None:
             if "://" not in target and not (path.parent / target).exists():
                 wrong.append(f"{path.relative_to(ROOT)}: {target}")
     assert not wrong
+
+
+def test_the_map_of_the_house_shows_every_room_and_no_other() -> None:
+    """Commands and faults of the world stand in folders that say what they hold."""
+    page = (ROOT / "docs/explanation/design.md").read_text().partition("## Four patterns")[0]
+    rows = [line.split("|")[2:5] for line in page.splitlines() if line.startswith("| **")]
+    rows.append(["", "", page.partition("**Joining.**")[2]])
+    shown = {
+        f"{folder}{name}"
+        for row in rows
+        for folder, cell in zip(("protocol/", "services/", ""), row, strict=True)
+        for name in re.findall(r"`([\w/]+)`", cell)
+    }
+    source = ROOT / "src/ranvier"
+    files = {str(path.relative_to(source).with_suffix("")) for path in source.rglob("*.py")}
+    rooms = {
+        each for each in files if not re.search(r"__|world/|migrations/|commands/|demo/", each)
+    }
+    assert rooms - shown == set(), "these are not on the map"
+    assert shown - rooms == {"faces/commands"}, "these are on the map alone"
