@@ -303,7 +303,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     """SHA-256 of the content as received."""
     answer: bytes
     items: tuple[bytes, ...]
-    """A digest of each item, 16 bytes."""
+    """The :func:`~ranvier.protocol.transactions.item_digest` of each."""
     received: Ms
     forget_at: Ms
     once: tuple[str, ...] = ()

@@ -14,7 +14,7 @@
     |   |-- AddressRefused          our own policy: no connection was made
     |   `-- ConnectionLost          it broke, or spoke no HTTP, or too much of it
     |-- StoreFault                edges: our disk or database
-    |-- QueueFull                 services: the outbox's bound; nothing was queued
+    |-- QueueFull                 edges: the outbox's bound; nothing was queued
     |-- Unreachable               services: no authenticated connection, every attempt in the trail
     |-- PeerFault                 services: it answered, but malformed or not valid
     |-- Rejected                  services: it answered correctly "no" (status, errcode)

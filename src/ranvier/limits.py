@@ -1,8 +1,8 @@
 """Every budget in one frozen value, and the unit of wall-clock time.
 
 A loop that a stranger feeds is bounded by a number from here, never by one
-written at the loop. Times are in **seconds** (``float``) unless the name ends
-in ``_ms``; wall-clock instants are :data:`Ms`; sizes are in bytes.
+written at the loop. Times are in **seconds** unless the name says another
+unit (``_ms``, ``_days``); wall-clock instants are :data:`Ms`; sizes are in bytes.
 """
 
 from __future__ import annotations

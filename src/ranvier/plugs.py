@@ -175,7 +175,7 @@ class KeyShelf(Protocol):
 
 
 class Notes(Protocol):
-    """Small facts by kind and name: pins, and later routes and plans."""
+    """Small facts by kind and name: pins (kind ``pins``), and what handlers write by effects."""
 
     async def read(self, kind: str, name: str) -> bytes | None:
         """The note, or ``None`` if there is none. Raises: StoreFault."""

@@ -38,6 +38,7 @@ from ranvier.protocol.canonical import (
 from ranvier.protocol.text import shown
 
 CLAUSE = "[s2s:transactions]"
+ITEM_DIGEST_BYTES = 16
 _SEED = "[2014:protocol-urls]"
 _STRICTNESS = "[ranvier:transaction-strictness]"
 
@@ -236,8 +237,8 @@ def content_digest(content: bytes) -> bytes:
 
 
 def item_digest(raw: bytes) -> bytes:
-    """16 bytes that stand for an item: which ones of a re-used id were processed already."""
-    return sha256(raw).digest()[:16]
+    """What stands for an item: which ones of a re-used id were processed already."""
+    return sha256(raw).digest()[:ITEM_DIGEST_BYTES]
 
 
 # --- Sent ---

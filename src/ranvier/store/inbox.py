@@ -14,10 +14,10 @@ from pathlib import Path
 from ranvier.deeds import Answered, Done, Effect, Fresh, NoteEffect, Reused, Seen, SqlEffect
 from ranvier.errors import StoreFault
 from ranvier.limits import Ms
+from ranvier.protocol.transactions import ITEM_DIGEST_BYTES
 from ranvier.store.faults import fault
 from ranvier.store.thread import StoreThread
 
-ITEM_BYTES = 16
 _FORGET_AT_ONCE = 100
 
 _SEEN = "SELECT digest, answer, items FROM received WHERE origin = ? AND txn_id = ?"
@@ -120,9 +120,9 @@ def _verdict(rows: Sequence[tuple[bytes, bytes, bytes]], digest: bytes) -> Seen:
             return Answered(bytes(answer))
     return Reused(
         frozenset(
-            items[start : start + ITEM_BYTES]
+            items[start : start + ITEM_DIGEST_BYTES]
             for _, _, items in rows
-            for start in range(0, len(items), ITEM_BYTES)
+            for start in range(0, len(items), ITEM_DIGEST_BYTES)
         )
     )
 
