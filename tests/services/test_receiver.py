@@ -89,6 +89,27 @@ async def test_of_a_used_id_only_what_is_new_is_done() -> None:
     assert len(rig.edus) == 2
 
 
+@pytest.mark.req("D34", "D35")
+async def test_what_is_new_under_a_used_id_has_a_key_of_its_own() -> None:
+    """Whoever did the other item under the key of this place would pass this one over."""
+    rig = Rig()
+    await rig.receive(rig.transaction(edus=(edu(1),)))
+    tried: list[str] = []
+
+    async def fails_once(edu: Edu, origin: ServerName, effects: Effects) -> None:
+        tried.append(effects.key)
+        if len(tried) == 1:
+            raise TryAgain
+
+    rig.hooks.edus["*"] = Called.of(fails_once)
+    body = rig.transaction(edus=(edu(2),), ago=1)
+    with pytest.raises(TryAgain):
+        await rig.receive(body)
+    await rig.receive(body)
+    assert len({*rig.keys, *tried}) == 2
+    assert tried[0] == tried[1]
+
+
 # --- A captured request, sent again (D35) ---
 
 

@@ -56,9 +56,10 @@ class Reply(Exception):
 class Effects:
     """What the handler of one item wants written, if and when the transaction is done.
 
-    ``key`` is ``origin/transaction id/kind/place``: the same whenever this item comes
-    again. ``request`` is what was authenticated about the request that brought it.
-    Nothing is written while the handler runs.
+    ``key`` is ``origin/transaction id/kind/place``, and the item's digest too if the id has
+    been used for other items: the same whenever this item comes again. ``request`` is what
+    was authenticated about the request that brought it. Nothing is written while the
+    handler runs.
     """
 
     def __init__(self, key: str, request: Authenticated) -> None:

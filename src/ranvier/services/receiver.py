@@ -162,7 +162,7 @@ class Receiver:
         if inspected.pdu is None:
             self.counts["pdu-unknown-room"] += 1
             return
-        effects = work.effects_of("pdu", place)
+        effects = work.effects_of("pdu", place, inspected.pdu.raw)
         refused = await self._handled(self._hooks.pdu, inspected.pdu, work, effects)
         work.results[inspected.pdu.event_id] = refused
 
@@ -176,7 +176,7 @@ class Receiver:
         except (Malformed, NotValid) as error:
             self._count("edu", error.code, work.origin, error)
             return
-        effects = work.effects_of("edu", place)
+        effects = work.effects_of("edu", place, item.raw)
         refused = await self._handled(self._hooks.for_edu(edu), edu, work, effects)
         if name and refused is None:
             work.had.add(name)
@@ -231,9 +231,12 @@ class _Work:
         self.once: list[str] = []
         self._already = done
 
-    def effects_of(self, kind: str, place: int) -> Effects:
-        """For the handler of one item."""
-        return Effects(f"{self.origin}/{self.txn_id}/{kind}/{place}", self.request)
+    def effects_of(self, kind: str, place: int, raw: bytes) -> Effects:
+        """For the handler of one item. Under a used id its place has stood for another one."""
+        key = f"{self.origin}/{self.txn_id}/{kind}/{place}"
+        if self._already:
+            key = f"{key}/{item_digest(raw).hex()}"
+        return Effects(key, self.request)
 
     def begin(self, item: RawItem) -> bool:
         """Note the item; whether it is still to be done under this id."""
