@@ -41,12 +41,18 @@ _WORDS = {
 }
 
 
+def _clause(meaning: Meaning) -> str:
+    """Only what is missing is of the rule about missing things."""
+    missing = meaning in (Meaning.UNSUPPORTED, Meaning.NOT_FOUND)
+    return CLAUSE if missing else "[s2s:api-standards]"
+
+
 def insist_on_200(response: HttpResponse, host: str, path: str, limits: Limits) -> None:
     """Raises: PeerFault, ``answer-unsupported``, ``answer-not-found``, ``answer-redirect`` or
     ``answer-status``."""
     if response.status != 200:
         meaning, message, _ = refusal_of(response, host, path, limits)
-        raise PeerFault(_CODES[meaning], message, clause=CLAUSE)
+        raise PeerFault(_CODES[meaning], message, clause=_clause(meaning))
 
 
 def insist_on_success(response: HttpResponse, host: str, path: str, limits: Limits) -> None:
@@ -56,7 +62,7 @@ def insist_on_success(response: HttpResponse, host: str, path: str, limits: Limi
         raise Rejected(
             _CODES[meaning],
             message,
-            clause=CLAUSE,
+            clause=_clause(meaning),
             status=response.status,
             errcode=errcode,
             body=response.body,
