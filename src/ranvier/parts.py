@@ -74,12 +74,12 @@ class Parts:
             store.inbox, Inspector(self.keyring, hooks, limits, clock), hooks, clock, limits
         )
         # A lane has its own plan for the next try.
-        courier = Client(
+        for_lanes = Client(
             self.pool, self.keyring, identity, clock=clock, limits=limits, back_offs=NoBackOffs()
         )
         self.sender = Sender(
             store.outbox,
-            Courier(courier, book, clock, limits).deliver,
+            Courier(for_lanes, book, clock, limits).deliver,
             node=clock.random_bytes(8).hex(),
             origin=config.server_name,
             clock=clock,

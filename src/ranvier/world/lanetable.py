@@ -89,9 +89,9 @@ class MemoryLaneTable:
         for name in list(islice(ended, most)):
             del self.lanes[name]
 
-    def oldest(self, lane: LaneRow) -> Ms:
+    def oldest(self, destination: str) -> Ms:
         """When the oldest item was added; 0 if nothing waits."""
-        heads = (next(iter(self._of(lane.destination, kind).values()), None) for kind in ItemKind)
+        heads = (next(iter(self._of(destination, kind).values()), None) for kind in ItemKind)
         return min((each.added_at for each in heads if each is not None), default=Ms(0))
 
     # --- Items ---

@@ -109,7 +109,9 @@ class MemoryOutbox:
             if destination is None or lane.destination == destination
         ]
         found.sort(key=lambda lane: (-lane.waiting, lane.destination))
-        return tuple(lanes.state(each, self._table.oldest(each)) for each in found[:most])
+        return tuple(
+            lanes.state(each, self._table.oldest(each.destination)) for each in found[:most]
+        )
 
     async def parked(
         self, destination: str | None = None, *, most: int = 1000
