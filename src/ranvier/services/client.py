@@ -213,7 +213,7 @@ class Client:
             origin=identity.server_name.text,
             destination=call.name.text,
             content=call.content,
-            key=identity.signing_keys[0],
+            key=identity.request_key,
         )
         return msgspec.structs.replace(call, authorization=header)
 

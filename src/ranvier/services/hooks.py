@@ -68,7 +68,10 @@ class Effects:
         self._wanted: list[Effect] = []
 
     def write(self, kind: str, name: str, value: bytes | None) -> None:
-        """A note in the store (``None`` drops it); on every store."""
+        """A note in the store (``None`` drops it); on every store.
+
+        Take a ``kind`` of your own: ``pins`` is ours, and says whom we trust.
+        """
         self._wanted.append(NoteEffect(kind=kind, name=name, value=value))
 
     def execute(self, statement: str, *row: object) -> None:
