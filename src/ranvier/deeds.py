@@ -212,6 +212,13 @@ class Outbox(Protocol):
     async def renew(self, node: str, *, until: Ms) -> None:
         """All leases of ``node`` that have not been taken over run until ``until``."""
 
+    async def end_leases(self, node: str, *, now: Ms) -> None:
+        """``node`` stops: what it holds is due now, for whoever takes it next."""
+
+    async def set_right(self, *, now: Ms, latest: Ms) -> None:
+        """No lane is due and no back-off ends after ``latest``: what does was written while a
+        clock was wrong, and ends now."""
+
     async def next_due(self) -> Ms | None:
         """The earliest ``due`` of all lanes where something waits; ``None`` if nothing does."""
 
@@ -324,8 +331,9 @@ class Inbox(Protocol):
         """Remember it and write its effects, in ONE commit. The answer that won: if another
         copy was first, its answer, and none of these effects.
 
-        Also forgets some of what is due to be forgotten. Raises StoreFault
-        (``effect-failed``) if a handler's statement fails; then nothing is written.
+        Also forgets some of what is due to be forgotten. If a handler's statement
+        fails, nothing is written: raises EffectFault (``effect-refused``) if a rule of its table
+        refuses the row, which is about this item alone, else StoreFault (``effect-failed``).
         """
 
     async def origins(self) -> Iterable[str]:

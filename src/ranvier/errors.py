@@ -14,6 +14,7 @@
     |   |-- AddressRefused          our own policy: no connection was made
     |   `-- ConnectionLost          it broke, or spoke no HTTP, or too much of it
     |-- StoreFault                edges: our disk or database
+    |   `-- EffectFault             a rule of its table refuses what a handler wanted written
     |-- QueueFull                 edges: the outbox's bound; nothing was queued
     |-- Unreachable               services: no authenticated connection, every attempt in the trail
     |-- PeerFault                 services: it answered, but malformed or not valid
@@ -138,6 +139,25 @@ class Unreachable(RanvierError):
 
 class PeerFault(RanvierError):
     """It answered, but what it said is malformed or not valid."""
+
+
+class EffectFault(StoreFault):
+    """A rule of its table (uniqueness and the like) refuses what a handler wanted written.
+
+    Nothing was written. ``place`` says which of the effects it was.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        clause: str = "",
+        trail: Trail = NO_TRAIL,
+        place: int = 0,
+    ) -> None:
+        super().__init__(code, message, clause=clause, trail=trail)
+        self.place = place
 
 
 class QueueFull(RanvierError):

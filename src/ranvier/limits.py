@@ -123,6 +123,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     refusal_retry_seconds: float = 5.0
     transaction_seconds: float = 60.0  # for one answer to a transaction
     inbox_waiting_per_origin: int = 4  # transactions that wait for the one in hand; more: 429
+    handler_seconds: float = 120.0  # for one item; then it has failed
     inbox_days: int = 30  # how long a received id is remembered (D35)
 
     # Names remembered in memory at once (caches are least-recently-used).

@@ -101,11 +101,10 @@ class Parts:
         if not deliver:
             return
         try:
-            await self.back_offs.load()
+            await self.sender.start()
         except BaseException:
             await self.store.close()
             raise
-        await self.sender.start()
 
     async def stop(self) -> None:
         """End everything; what is unsent stays in the store."""

@@ -97,6 +97,11 @@ async def taken(outbox: Outbox, node: str = "one", *, now: Ms = NOW) -> Sealed:
     return sealed
 
 
+async def only(outbox: Outbox, node: str, name: str) -> Sealed:
+    (sealed,) = await take(outbox, node, only=name)
+    return sealed
+
+
 async def settle(
     outbox: Outbox, sealed: Sealed | None, settlement: Settlement, *, now: Ms = NOW
 ) -> Sealed | None:
@@ -287,6 +292,34 @@ async def test_a_result_may_come_only_once(outbox: Outbox) -> None:
     assert await settle(outbox, sealed, Delivered()) is None
     assert carried(following) == [2]
     assert (await the_lane(outbox)).waiting == 1
+
+
+@pytest.mark.req("D40")
+async def test_who_stops_leaves_his_lanes_to_the_next_at_once(outbox: Outbox) -> None:
+    await outbox.add(["a.test", "b.test"], edus(1), now=NOW)
+    mine = await only(outbox, "one", "a.test")
+    await only(outbox, "two", "b.test")
+    await outbox.end_leases("one", now=Ms(NOW + 1))
+    [next_holder] = await take(outbox, "three", now=Ms(NOW + 1))
+    assert (next_holder.txn_id, next_holder.body) == (mine.txn_id, mine.body)
+    assert await settle(outbox, mine, Delivered()) is None
+    assert (await the_lane(outbox, "b.test")).leased_by == "two"
+
+
+@pytest.mark.req("D40")
+async def test_what_a_wrong_clock_wrote_is_set_right(outbox: Outbox) -> None:
+    await outbox.add(["a.test", "b.test", "c.test"], edus(1), now=NOW)
+    far = Ms(NOW + 10**12)
+    held = await only(outbox, "one", "a.test")
+    await settle(outbox, held, HeldOff(until=far, because="late", failures=3))
+    await outbox.take("two", now=NOW, until=far, most=1, rule=RULE, only="b.test")
+    soon = await only(outbox, "one", "c.test")
+    await settle(outbox, soon, HeldOff(until=Ms(NOW + 50), because="late", failures=1))
+    await outbox.set_right(now=Ms(NOW + 1), latest=Ms(NOW + 1000))
+    again = await take(outbox, "three", now=Ms(NOW + 1))
+    assert sorted(each.destination for each in again) == ["a.test", "b.test"]
+    assert (await outbox.back_offs())["a.test"].until == NOW + 1
+    assert (await the_lane(outbox, "c.test")).due == NOW + 50
 
 
 async def test_leases_are_renewed_but_not_those_that_were_taken_over(outbox: Outbox) -> None:

@@ -74,10 +74,11 @@ def error(errcode: object = "M_UNKNOWN", **members: object) -> bytes:
         (503, error("M_UNKNOWN"), TryLater(NONE, "status 503 M_UNKNOWN")),
         (599, b"[]", TryLater(NONE, "status 599")),
         (429, b"{}", TryLater(NONE, "status 429")),
-        (400, b"", NoGood("status 400")),
         (400, b"{}", NoGood("status 400")),  # what Synapse says to 51 PDUs
         (400, error("M_BAD_JSON"), NoGood("status 400 M_BAD_JSON")),
         (413, error("M_TOO_LARGE"), NoGood("status 413 M_TOO_LARGE")),
+        (413, b"<html>too large", NoGood("status 413")),  # a proxy's limit is about the bytes
+        (400, b"", NoGood("status 400")),
         # of a 400, these speak of the head and not of the items
         (400, error("M_UNAUTHORIZED"), TryLater(MINUTE, "status 400 M_UNAUTHORIZED")),
         (400, error("M_UNRECOGNIZED"), TryLater(MINUTE, "status 400 M_UNRECOGNIZED")),

@@ -70,6 +70,7 @@ async def test_a_200_is_a_delivery_with_a_result_for_each_pdu() -> None:
         (json_response(b'{"pdus":{}}', 202), DeliveryOutcome.LATER, "transaction-answer-status"),
         (json_response(b"{}", 400), DeliveryOutcome.REFUSED, "answered 400"),
         (json_response(b"{}", 413), DeliveryOutcome.REFUSED, "answered 413"),
+        (json_response(b"<html>no certificate", 400), DeliveryOutcome.LATER, "answered 400"),
         (json_response(b"{}", 401), DeliveryOutcome.LATER, "answered 401"),
         (json_response(b"{}", 403), DeliveryOutcome.LATER, "answered 403"),
         (json_response(b"{}", 500), DeliveryOutcome.LATER, "answered 500"),

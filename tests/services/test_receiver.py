@@ -561,3 +561,71 @@ async def test_a_message_that_could_not_be_handled_may_come_again() -> None:
     del rig.hooks.edus["m.direct_to_device"]
     await rig.receive(rig.transaction(edus=(to_device("m1"),)), "t2")
     assert len(rig.edus) == 1
+
+
+@pytest.mark.req("D34")
+async def test_an_effect_that_its_table_refuses_spoils_its_own_item_alone(tmp_path: Path) -> None:
+    """The same event in two transactions, and a handler that did not think of it."""
+    store = await SqliteStore.open(tmp_path / "x.db", SystemClock())
+    rig = Rig(inbox=store.inbox)
+    insert = "INSERT INTO had_once (origin, name, forget_at) VALUES ('x', ?, 9000000000000)"
+
+    async def handler(pdu: ParsedPdu, origin: ServerName, effects: Effects) -> None:
+        effects.write("n", pdu.event_id, b"1")
+        effects.execute(insert, pdu.event_id)
+
+    rig.hooks.pdu = Called.of(handler)
+    first, second = rig.event(1), rig.event(2)
+    one = await rig.receive(rig.transaction(pdus=(first,)), "t1")
+    [known] = one
+    two = await rig.receive(rig.transaction(pdus=(first, second)), "t2")
+    [new] = set(two) - {known}
+    assert (two[known], two[new]) == ({"error": "the server failed at this item"}, {})
+    assert await store.notes.read("n", new) == b"1"
+    assert rig.counts["effect-refused"] == 1
+    await store.close()
+
+
+@pytest.mark.req("D34", "EDU-07")
+async def test_a_message_whose_effect_is_refused_may_come_again(tmp_path: Path) -> None:
+    store = await SqliteStore.open(tmp_path / "x.db", SystemClock())
+    rig = Rig(inbox=store.inbox)
+    insert = "INSERT INTO had_once (origin, name, forget_at) VALUES ('x', 'n', NULL)"
+
+    async def handler(edu: Edu, origin: ServerName, effects: Effects) -> None:
+        if not rig.edus:
+            effects.execute(insert)
+        rig.edus.append(edu)
+
+    rig.hooks.edus["*"] = Called.of(handler)
+    for txn_id in ("t1", "t2", "t3"):
+        await rig.receive(rig.transaction(edus=(to_device("m1"),)), txn_id)
+    assert len(rig.edus) == 2
+    await store.close()
+
+
+@pytest.mark.req("D35")
+async def test_under_a_used_id_what_says_how_things_are_is_heard_again() -> None:
+    rig = Rig()
+    await rig.receive(rig.transaction(edus=(typing(), edu(1))), "t1")
+    await rig.world.clock.sleep(1)
+    await rig.receive(rig.transaction(edus=(typing(), edu(1))), "t1")
+    assert [each.edu_type for each in rig.edus] == ["m.typing", "org.example.n", "m.typing"]
+
+
+async def test_a_handler_that_does_not_end_spoils_its_own_item_alone() -> None:
+    rig = Rig()
+
+    async def hangs(pdu: ParsedPdu, origin: ServerName) -> None:
+        if pdu.value["content"]["n"] == 1:
+            await rig.world.clock.sleep(10**6)
+
+    rig.hooks.pdu = Called.of(hangs)
+    results = await rig.receive(rig.transaction(pdus=(rig.event(1), rig.event(2))))
+    assert sorted(map(str, results.values())) == [
+        "{'error': 'the server failed at this item'}",
+        "{}",
+    ]
+    assert (
+        rig.world.clock.now() - rig.world.clock._start <= rig.limits.handler_seconds * 1000 + 1000
+    )

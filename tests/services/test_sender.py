@@ -447,3 +447,50 @@ async def test_the_settlement_says_when_the_next_try_is(world: World, post: Post
     assert isinstance(settlement, HeldOff)
     assert held is not None
     assert (settlement.until, settlement.failures) == (held.until, 1)
+
+
+async def test_who_stops_leaves_his_lanes_to_the_next_at_once(world: World, post: Post) -> None:
+    async def never(sealed: Sealed) -> DeliveryOutcome:
+        await world.clock.sleep(10**6)
+        return DeliveryOutcome.LATER
+
+    post.answers["b.test"] = never
+    async with working(world, post, "n1") as one:
+        await one.sender.add(["b.test"], [edu(1)])
+        await world.clock.sleep(1)
+    post.answers.clear()
+    stopped = world.clock.tick()
+    async with working(world, post, "n2"):
+        await world.clock.sleep(5)
+    assert post.at[1] - stopped < 1
+    assert post.came[1].txn_id == post.came[0].txn_id
+
+
+@pytest.mark.req("D40")
+async def test_a_clock_that_was_far_ahead_delays_nothing_once_it_is_right(
+    world: World, post: Post
+) -> None:
+    post.answers["b.test"] = later
+    async with working(world, post) as desk:
+        world.clock._start = type(world.clock._start)(world.clock._start + 3650 * DAY_MS)
+        await desk.sender.add(["b.test"], [edu(1)])
+        await world.clock.sleep(1)
+        world.clock._start = type(world.clock._start)(world.clock._start - 3650 * DAY_MS)
+        del post.answers["b.test"]
+        await world.clock.sleep(2 * LIMITS.lease_seconds)
+        assert await desk.back_offs.of("b.test") is None
+    assert len(post.came) == 2
+    assert await world.store.outbox.lanes() == ()
+
+
+async def test_a_handler_of_deliveries_that_does_not_end_holds_its_lane_no_longer_than_it_may(
+    world: World, post: Post
+) -> None:
+    async def hangs(delivery: Delivery) -> None:
+        await world.clock.sleep(10**6)
+
+    async with working(world, post) as desk:
+        desk.sender._on_sent = hangs
+        await desk.sender.add(["b.test"], [pdu(n) for n in range(60)])
+        await world.clock.sleep(2 * LIMITS.handler_seconds)
+    assert post.numbers() == list(range(60))

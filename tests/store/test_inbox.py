@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ranvier.deeds import Answered, Done, Effect, Fresh, NoteEffect, SqlEffect
-from ranvier.errors import StoreFault
+from ranvier.errors import EffectFault, StoreFault
 from ranvier.limits import Ms
 from ranvier.net.clock import SystemClock
 from ranvier.store.sqlite import SqliteStore
@@ -94,7 +94,11 @@ async def test_a_statement_that_fails_is_told_and_nothing_is_written(
     await store.inbox.finish(done("0"), [insert(1)])
     with pytest.raises(StoreFault, match=why) as raised:
         await store.inbox.finish(done(), [insert(3), effect])
-    assert raised.value.code == "effect-failed"
+    if why in ("UNIQUE", "datatype mismatch"):
+        assert isinstance(raised.value, EffectFault)
+        assert (raised.value.code, raised.value.place) == ("effect-refused", 1)
+    else:
+        assert raised.value.code == "effect-failed"
     assert await got(store) == [1]
     assert await store.inbox.seen("a.test", "1", DIGEST) == Fresh()
 

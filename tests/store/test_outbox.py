@@ -115,8 +115,17 @@ async def test_settlements_that_come_together_share_a_commit(store: SqliteStore)
     assert await store.outbox.lanes() == ()
 
 
-REPORTS = {"_ALL_LANES", "_BACK_OFFS", "_ALL_PARKED", "_PARKED_OF", "LANES", "PARKED", "_COLUMNS"}
-"""For people, who may look at everything; or parts of others."""
+REPORTS = {
+    "_SET_RIGHT",
+    "_ALL_LANES",
+    "_BACK_OFFS",
+    "_ALL_PARKED",
+    "_PARKED_OF",
+    "LANES",
+    "PARKED",
+    "_COLUMNS",
+}
+"""For people, who may look at everything; once at a start; or parts of others."""
 
 STATEMENTS = {
     f"{module.__name__}.{name}": value

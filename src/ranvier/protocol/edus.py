@@ -34,6 +34,11 @@ _IDENTIFIERS = "[app:common-identifier-format]"
 _TO_DEVICE = "[s2s:send-to-device-messaging]"
 _SENDER = "[ranvier:edu-sender]"
 
+SAYS_STATE = frozenset(
+    {"m.typing", "m.presence", "m.receipt", "m.device_list_update", "m.signing_key_update"}
+)
+"""Types that say how things are, so that hearing them twice changes nothing."""
+
 LONGEST_MESSAGE_ID = 32
 """Code points of a to-device message's id ``[s2s:send-to-device-messaging]``."""
 _LONGEST_IDENTIFIER = 255  # bytes

@@ -7,10 +7,10 @@ transaction is halved, again and again, until the one item that is refused stand
 and is parked; so no item blocks a lane for ever (D36).
 
 Every other answer speaks of the destination or of us, not of the items: 5xx and 429, but
-also 401 (it could not fetch our keys), 403 (it does not federate with us), 404 (nothing
-is installed there yet), a redirect, or a 2xx that is no 200. Each of these may end, and
-giving up would lose items that are good. They are tried again, after
-``Limits.back_off_unwelcome_seconds`` at least.
+also a 400 that is a web page (a proxy in front minds something), 401 (it could not fetch
+our keys), 403 (it does not federate with us), 404 (nothing is installed there yet), a
+redirect, or a 2xx that is no 200. Each of these may end, and giving up would lose items
+that are good. They are tried again, after ``Limits.back_off_unwelcome_seconds`` at least.
 
 Pure: the time and the draw of the lot are arguments.
 """
@@ -95,13 +95,18 @@ def classify(
         return Ok()
     errcode, wish = _said(body)
     because = f"status {status}{f' {errcode}' if errcode else ''}"
-    if status in (400, 413) and errcode not in _ABOUT_US:
+    if status == 413 or (status == 400 and errcode not in _ABOUT_US and not _is_a_page(body)):
         return NoGood(because)
     least = max(wish, _seconds(retry_after or "", now), 0.0)
     if status < 500 and status != 429:
         least = max(least, limits.back_off_unwelcome_seconds)
     wait = round(min(least, limits.back_off_max_seconds) * 1000)
     return TryLater(Ms(now + wait if wait else 0), because)
+
+
+def _is_a_page(body: bytes) -> bool:
+    """Whether a 400 is by some front, such as one that wants a client certificate."""
+    return body.lstrip()[:1] == b"<"
 
 
 def _said(body: bytes) -> tuple[str, float]:

@@ -22,11 +22,20 @@ from __future__ import annotations
 import logging
 from collections import Counter
 
+import msgspec
+
 from ranvier.deeds import Answered, Done, Effect, Inbox, Reused
-from ranvier.errors import Malformed, NotValid, RanvierError, StoreFault, Unauthenticated
+from ranvier.errors import (
+    EffectFault,
+    Malformed,
+    NotValid,
+    RanvierError,
+    StoreFault,
+    Unauthenticated,
+)
 from ranvier.limits import DAY_MS, Limits, Ms
 from ranvier.plugs import Clock
-from ranvier.protocol.edus import once_name
+from ranvier.protocol.edus import SAYS_STATE, once_name
 from ranvier.protocol.names import ServerName
 from ranvier.protocol.text import shown
 from ranvier.protocol.transactions import (
@@ -103,7 +112,21 @@ class Receiver:
                 done = seen.done
             work = _Work(request, txn_id, done)
             await self._process(transaction, work)
-            return await self._inbox.finish(self._done(work, digest, transaction), work.effects)
+            return await self._finish(work, digest, transaction)
+
+    async def _finish(self, work: _Work, digest: bytes, transaction: ParsedTransaction) -> bytes:
+        """Commit; an item whose effects its tables refuse is spoilt, and no other.
+
+        Raises: StoreFault.
+        """
+        while True:
+            try:
+                done = self._done(work, digest, transaction)
+                return await self._inbox.finish(done, work.effects)
+            except EffectFault as fault:
+                self.counts[fault.code] += 1
+                logger.error("an item of %s is spoilt: %s", work.origin, fault)
+                work.spoil(fault.place)
 
     def _insist_not_too_many(self, origin: ServerName) -> None:
         users = self._turns.users(origin.text)
@@ -143,7 +166,7 @@ class Receiver:
         if names:
             work.had.update(await self._inbox.had(work.origin.text, names))
         for place, item in enumerate(transaction.edus):
-            if work.begin(item):
+            if work.begin(item) or _may_repeat(item):
                 await self._edu(item, place, work)
 
     async def _pdus(self, items: tuple[RawItem, ...], work: _Work) -> None:
@@ -165,6 +188,8 @@ class Receiver:
         effects = work.effects_of("pdu", place, inspected.pdu.raw)
         refused = await self._handled(self._hooks.pdu, inspected.pdu, work, effects)
         work.results[inspected.pdu.event_id] = refused
+        if refused is None:
+            work.took(effects, event_id=inspected.pdu.event_id)
 
     async def _edu(self, item: RawItem, place: int, work: _Work) -> None:
         name = _once(item)
@@ -178,9 +203,8 @@ class Receiver:
             return
         effects = work.effects_of("edu", place, item.raw)
         refused = await self._handled(self._hooks.for_edu(edu), edu, work, effects)
-        if name and refused is None:
-            work.had.add(name)
-            work.once.append(name)
+        if refused is None:
+            work.took(effects, once=name)
 
     async def _handled(
         self, called: Called | None, item: object, work: _Work, effects: Effects
@@ -193,7 +217,8 @@ class Receiver:
             self.counts["no-handler"] += 1
             return None
         try:
-            await called(item, work.origin, effects)
+            async with self._clock.timeout(self._limits.handler_seconds):
+                await called(item, work.origin, effects)
         except (TryAgain, StoreFault):
             raise
         except NotValid as error:
@@ -204,7 +229,6 @@ class Receiver:
             logger.exception("the handler of an item of %s failed", work.origin)
             return FAILED
         self.counts["handled"] += 1
-        work.effects.extend(effects.wanted)
         return None
 
     def _count(self, what: str, code: str, origin: ServerName, error: RanvierError) -> None:
@@ -217,6 +241,22 @@ def _once(item: RawItem) -> str:
     return once_name(item.value) if item.value is not None else ""
 
 
+def _may_repeat(item: RawItem) -> bool:
+    """Whether it says how things are now: said again under a used id, it is heard again.
+
+    There are servers whose ids are hashes of what they send (D35).
+    """
+    return item.value is not None and item.value.get("edu_type") in SAYS_STATE
+
+
+class _Owner(msgspec.Struct, frozen=True):
+    """The item that an effect is wanted for."""
+
+    key: str
+    event_id: str
+    once: str
+
+
 class _Work:
     """One transaction in hand."""
 
@@ -226,6 +266,7 @@ class _Work:
         self.txn_id = txn_id
         self.results: dict[str, str | None] = {}
         self.effects: list[Effect] = []
+        self._owners: list[_Owner] = []  # of each effect
         self.digests: list[bytes] = []
         self.had: set[str] = set()
         self.once: list[str] = []
@@ -237,6 +278,26 @@ class _Work:
         if self._already:
             key = f"{key}/{item_digest(raw).hex()}"
         return Effects(key, self.request)
+
+    def took(self, effects: Effects, *, event_id: str = "", once: str = "") -> None:
+        """An item was taken, and this is what is to be written for it."""
+        owner = _Owner(effects.key, event_id, once)
+        self.effects.extend(effects.wanted)
+        self._owners.extend(owner for _ in effects.wanted)
+        if once:
+            self.had.add(once)
+            self.once.append(once)
+
+    def spoil(self, place: int) -> None:
+        """The item that wants the effect at ``place`` fails, with all that it wants."""
+        owner = self._owners[place]
+        left = [each for each, its in zip(self.effects, self._owners, strict=True) if its != owner]
+        self._owners = [its for its in self._owners if its != owner]
+        self.effects = left
+        if owner.event_id:
+            self.results[owner.event_id] = FAILED
+        if owner.once:
+            self.once.remove(owner.once)
 
     def begin(self, item: RawItem) -> bool:
         """Note the item; whether it is still to be done under this id."""

@@ -91,6 +91,7 @@ class Sender:
         self._flying: dict[str, asyncio.Task[None]] = {}
         self._since: dict[str, float] = {}  # ticks: when what is in flight went out
         self._again: dict[str, Sealed] = {}
+        self._latest_now = Ms(0)
         self._nudged = asyncio.Event()
         self._aloft = asyncio.Event()
         self._work: list[asyncio.Task[None]] = []
@@ -107,7 +108,8 @@ class Sender:
         self._nudged.set()
 
     async def start(self) -> None:
-        """Begin to send, with what earlier runs left."""
+        """Begin to send, with what earlier runs left. Raises: StoreFault."""
+        await self._set_right()
         self._work = [asyncio.ensure_future(each) for each in (self._run(), self._renew())]
 
     async def stop(self) -> None:
@@ -117,6 +119,8 @@ class Sender:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        with suppress(StoreFault):  # who takes them next need not wait for the leases' end
+            await self._outbox.end_leases(self._node, now=self._clock.now())
 
     @property
     def in_flight(self) -> int:
@@ -143,6 +147,9 @@ class Sender:
         if places * 2 < self._limits.outbox_in_flight:
             return SLOW_SECONDS  # whoever lands nudges
         now = self._clock.now()
+        if now < self._latest_now - self._limits.lease_seconds * 1000:
+            await self._set_right()  # the clock was set back
+        self._latest_now = now
         taken = await self._outbox.take(
             self._node, now=now, until=self._until(), most=places, rule=self._rule
         )
@@ -153,6 +160,14 @@ class Sender:
             return self._limits.lease_seconds
         # A look round once per lease finds lanes whose worker has died.
         return min(max((due - self._clock.now()) / 1000, 0.0), self._limits.lease_seconds)
+
+    async def _set_right(self) -> None:
+        """Nothing waits longer than we ever wait, whatever a wrong clock wrote."""
+        now, limits = self._clock.now(), self._limits
+        self._latest_now = now
+        longest = 2 * limits.back_off_max_seconds + limits.lease_seconds
+        await self._outbox.set_right(now=now, latest=Ms(now + round(longest * 1000)))
+        await self._back_offs.load()
 
     def _quick(self) -> int:
         """Lanes in flight, but for those that are slow: so many of them as may be."""
@@ -212,7 +227,8 @@ class Sender:
             await self._back_offs.reached(sealed.destination)
         following = await self._settle(sealed, settlement)
         try:
-            await self._on_sent(msgspec.structs.replace(delivery, settlement=settlement))
+            async with self._clock.timeout(self._limits.handler_seconds):
+                await self._on_sent(msgspec.structs.replace(delivery, settlement=settlement))
         except Exception:
             logger.exception("the handler of deliveries failed at %s", sealed.destination)
         return following

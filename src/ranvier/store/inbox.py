@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ranvier.deeds import Answered, Done, Effect, Fresh, NoteEffect, Reused, Seen, SqlEffect
-from ranvier.errors import StoreFault
+from ranvier.errors import EffectFault, StoreFault
 from ranvier.limits import Ms
 from ranvier.protocol.transactions import ITEM_DIGEST_BYTES
 from ranvier.store.faults import fault
@@ -80,18 +80,18 @@ class SqliteInbox:
         if not db.execute(_FINISH, (*name, *rest)).rowcount:
             (answer,) = db.execute(_ANSWER, name).fetchone()
             return bytes(answer)
-        for effect in effects:
+        for place, effect in enumerate(effects):
             if isinstance(effect, NoteEffect):
                 _note(db, effect, done.received)
             else:
-                self._run(db, effect)
+                self._run(db, effect, place)
         if done.once:
             db.executemany(_REMEMBER, ((done.origin, name, done.forget_at) for name in done.once))
         for forget in (_FORGET, _FORGET_NAMES):
             db.execute(forget, (done.received, _FORGET_AT_ONCE))
         return done.answer
 
-    def _run(self, db: sqlite3.Connection, effect: SqlEffect) -> None:
+    def _run(self, db: sqlite3.Connection, effect: SqlEffect, place: int) -> None:
         if not _CHANGES_ROWS.match(effect.statement):
             raise StoreFault(
                 "effect-failed",
@@ -100,6 +100,12 @@ class SqliteInbox:
             )
         try:
             db.execute(effect.statement, effect.row).fetchall()
+        except sqlite3.IntegrityError as error:
+            raise EffectFault(
+                "effect-refused",
+                f"a rule of its table refuses a handler's {effect.statement[:80]!r}: {error}",
+                place=place,
+            ) from error
         except sqlite3.Error as error:
             plain = fault(error, self._path)
             raise (_failed(effect, error) if plain.code == "store-failed" else plain) from error

@@ -22,6 +22,11 @@ from ranvier.store.lanetable import LANES, PARKED, SqliteLaneTable, lane_of, par
 from ranvier.store.thread import StoreThread
 
 _RENEW = "UPDATE lane SET due = :until WHERE node = :node AND node <> '' AND due < :until"
+_END_LEASES = "UPDATE lane SET due = :now WHERE node = :node AND node <> '' AND due > :now"
+_SET_RIGHT = """
+    UPDATE lane SET due = min(due, :now), held_until = min(held_until, :now)
+    WHERE due > :latest OR held_until > :latest
+"""  # walks through all lanes; done at a start, and when a clock was set back
 _FEWER_PARKED = "UPDATE lane SET parked = parked - ? WHERE destination = ?"
 _NEXT_DUE = "SELECT min(due) FROM lane WHERE waiting > 0"
 _BACK_OFFS = LANES + "WHERE held_until > 0 ORDER BY held_until DESC, destination LIMIT ?"
@@ -89,6 +94,16 @@ class SqliteOutbox:
         """Lengthen the leases of ``node``. Raises: StoreFault."""
         row = {"node": node, "until": until}
         await self._writer.do(lambda db: db.execute(_RENEW, row).rowcount)
+
+    async def end_leases(self, node: str, *, now: Ms) -> None:
+        """What ``node`` holds is due now. Raises: StoreFault."""
+        row = {"node": node, "now": now}
+        await self._writer.do(lambda db: db.execute(_END_LEASES, row).rowcount)
+
+    async def set_right(self, *, now: Ms, latest: Ms) -> None:
+        """What is due too late is due now. Raises: StoreFault."""
+        row = {"now": now, "latest": latest}
+        await self._writer.do(lambda db: db.execute(_SET_RIGHT, row).rowcount)
 
     async def next_due(self) -> Ms | None:
         """The earliest of all. Raises: StoreFault."""

@@ -72,6 +72,23 @@ class MemoryOutbox:
                 lane.due = until
                 self._table.keep(lane)
 
+    async def end_leases(self, node: str, *, now: Ms) -> None:
+        """What ``node`` holds is due now. Raises: StoreFault."""
+        self._check()
+        for lane in self._table.lanes.values():
+            if lane.node == node and lane.due > now:
+                lane.due = now
+                self._table.keep(lane)
+
+    async def set_right(self, *, now: Ms, latest: Ms) -> None:
+        """What is due too late is due now. Raises: StoreFault."""
+        self._check()
+        for lane in list(self._table.lanes.values()):
+            if max(lane.due, lane.held_until) > latest:
+                lane.due = min(lane.due, now)
+                lane.held_until = min(lane.held_until, now)
+                self._table.keep(lane)
+
     async def next_due(self) -> Ms | None:
         """The earliest of all. Raises: StoreFault."""
         self._check()
