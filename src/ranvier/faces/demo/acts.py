@@ -209,8 +209,9 @@ class Play:
             title="A man in the middle",
             clause="[2014:response-authentication]",
             meant="Now DNS leads to mallory, with a certificate and keys of his own and a document"
-            " that fits them. His certificate is not the accepted one. Only a key that amber"
-            " accepted before could vouch for a new one, and he has none.",
+            " that fits them. His certificate is not the accepted one, so the request stays here."
+            " Is it birch's, renewed? Amber asks for the keys. Only one that it accepted before"
+            " could vouch for another certificate, and mallory has none.",
             trail=_told(trail),
             seen=(
                 f"amber: {said}",
