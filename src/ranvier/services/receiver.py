@@ -160,7 +160,8 @@ class Receiver:
         age = self._clock.now() - transaction.origin_server_ts
         if transaction.edus and not -kept <= age < kept:
             self.counts["edus-too-old"] += len(transaction.edus)
-            logger.warning("%s sent EDUs dated %d ms ago: dropped", work.origin, age)
+            days = age / DAY_MS
+            logger.warning("%s sent EDUs dated %.0f days ago: dropped", work.origin, days)
             return
         names = [name for name in map(_once, transaction.edus) if name]
         if names:

@@ -25,7 +25,7 @@ def _kind(error: sqlite3.Error) -> int:
 
 def fault(error: sqlite3.Error, path: Path) -> StoreFault:
     """The StoreFault for an error of SQLite on ``path``."""
-    where = f"{str(path)!r}: {error}"
+    where = f"({str(path)!r}: {error})"
     match _kind(error):
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return StoreFault("store-locked", f"another process holds the store {where}")
