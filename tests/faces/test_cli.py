@@ -214,6 +214,15 @@ def test_resolve_shows_what_must_be_true_where(dns: DnsRig, printed: Printed) ->
     assert "  certificate  for the name private.example" in out
 
 
+def test_resolve_says_whom_our_own_policy_kept_it_from_asking(
+    dns: DnsRig, printed: Printed
+) -> None:
+    assert run(["resolve", "private.example", *asked_of(dns)]) == 0
+    first, *_, cure = printed.readouterr().err.splitlines()
+    assert first.startswith("note: we do not connect to 127.0.0.9:443: ")
+    assert cure == "  If you do mean to connect there: again with --allow-private."
+
+
 @pytest.mark.req("SEED-04", "ERR14-02")
 def test_resolve_in_2014_mode_follows_the_text_of_2014(dns: DnsRig, printed: Printed) -> None:
     words = ["resolve", "old.example:8448", *asked_of(dns), "--mode", "2014", "--json"]
@@ -339,7 +348,7 @@ def test_show_without_a_file_says_how_to_make_one(printed: Printed, tmp_path: Pa
         (["resolve", "exa_mple.org"], "exa_mple.org"),
         (["resolve", "example.org:99999"], "99999"),
         (["resolve", "example.org", "--mode", "2015"], "2015"),
-        (["resolve", "example.org", "--dns", "dns.example"], "dns.example"),
+        (["resolve", "example.org", "--dns", "dns.example"], "--dns: 'dns.example'"),
         (["resolve", "example.org", "--timeout", "0"], "more than 0"),
         (["keys", "fetch", "example.org", "--trust", "blind"], "--trust"),
         (["keys", "fetch", "example.org", "--trust", "sha256:xyz"], "64 hex digits"),

@@ -144,10 +144,10 @@ def test_the_configuration_of_the_server_names_its_database(data: Path, printed:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--retry"], "goes with a destination"),
-        (["--drop"], "goes with a destination"),
-        (["a.example", "--retry", "--drop"], "one of them"),
-        (["a.example", "--parked"], "--parked with --drop"),
+        (["--retry"], "give a destination"),
+        (["--drop"], "give a destination"),
+        (["a.example", "--retry", "--drop"], "not both"),
+        (["a.example", "--parked"], "--parked goes with"),
         (["https://a.example"], "A server name is HOST or HOST:PORT"),
     ],
 )

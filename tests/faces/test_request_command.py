@@ -94,6 +94,8 @@ def test_who_cannot_be_asked_for_keys_gets_the_cure(
     out, err = printed.readouterr()
     assert '"errcode": "M_UNAUTHORIZED"' in out
     assert "It must be able to fetch our keys" in err
+    assert "serve --verbose" in " ".join(err.split())
+    assert all(len(line) <= 80 for line in err.splitlines())
 
 
 def test_the_server_says_why_it_refused_if_it_is_asked_to(tmp_path: Path) -> None:

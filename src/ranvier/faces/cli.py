@@ -71,7 +71,8 @@ app.command(
     help="""Ask another server, signed by our key: found, authenticated, sent, answered.
 
     Prints every step, then the answer's JSON. Without --config we are localhost:8448
-    with the key of ./dev serve and ranvier serve.
+    with the key of ./dev serve and ranvier serve: ranvier-data/signing.key, made if it
+    is not there.
 
     Exit code 0 if the answer is a success, 1 if not, 3 if nobody could be asked.""",
 )

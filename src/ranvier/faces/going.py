@@ -11,8 +11,9 @@ from cyclopts import Parameter
 
 from ranvier.config import Config, Outgoing, Peer, load_config
 from ranvier.edges import load_edge
-from ranvier.errors import BadConfiguration
+from ranvier.errors import BadConfiguration, Malformed
 from ranvier.federation import Federation
+from ranvier.protocol.addresses import parse_address
 from ranvier.protocol.names import parse_server_name_2014
 from ranvier.protocol.routes import Mode
 from ranvier.services.trust import TrustMode
@@ -73,6 +74,8 @@ class Going:
     def _outgoing(self, outgoing: Outgoing) -> Outgoing:
         if self.ca is not None and not load_edge("is-there")(self.ca):
             raise BadConfiguration("config-ca-file", f"--ca: there is no file {str(self.ca)!r}")
+        for each in self.dns:
+            _check_dns(each)
         return msgspec.structs.replace(
             outgoing,
             dns=tuple(self.dns) or outgoing.dns,
@@ -99,6 +102,14 @@ class Going:
                 listed, trust=trust, certificate_sha256=leaves, verify_keys=verify_keys
             )
         return listed
+
+
+def _check_dns(text: str) -> None:
+    """A slip of the pen is named by its option."""
+    try:
+        parse_address(text, 53)
+    except Malformed as error:
+        raise Malformed(error.code, f"--dns: {error.message}", clause=error.clause) from None
 
 
 def _trust(text: str) -> tuple[TrustMode, tuple[str, ...], dict[str, str]]:

@@ -41,7 +41,8 @@ A_NAME = "A server name is HOST or HOST:PORT (IPv6 in [ ]); no https://, path or
 CURES = {
     "M_LIMIT_EXCEEDED": "It asks us to come more slowly: again later.",
     "M_UNAUTHORIZED": "It must be able to fetch our keys: is our server running, and reachable by"
-    " the name that we sign with? And is its clock right?",
+    " the name that we sign with? And is its clock right? Its log knows (Ranvier's: serve"
+    " --verbose).",
     "answer-redirect": "Something in front of it redirects; its owner should pass this path on.",
     "answer-unsupported": "Either it has no such endpoint, or a proxy in front of it lacks this"
     " path; key version 1 is for servers of 2014 alone.",
@@ -130,6 +131,7 @@ def say_error(error: RanvierError) -> None:
     said = f"ranvier: {printable(error.message)} ({error.code}){clause}"
     if error.trail:
         print(render_trail(error.trail), end="\n\n", file=sys.stderr)
+    if error.trail or isinstance(error, Rejected):  # wrong usage stays one line, to be searched for
         said = "\n".join(wrapped(said))
     print(said, file=sys.stderr)
     if isinstance(error, Malformed) and error.code.startswith("name-"):
@@ -141,7 +143,10 @@ def say_error(error: RanvierError) -> None:
 def say_own_doing(trail: Trail) -> None:
     """What kept *us* from asking, though there is an answer, and what can be done about it."""
     print(end="", flush=True)  # the answer comes first, also where both streams are one file
-    _say_cures([step.code for step in trail.steps if step.code in COULD_NOT])
+    ours = [step for step in trail.steps if step.code in COULD_NOT]
+    for answer in dict.fromkeys(each.answer for each in ours if each.what.endswith("dial")):
+        print("\n".join(wrapped(f"note: {printable(answer)}")), file=sys.stderr)
+    _say_cures([step.code for step in ours])
 
 
 def _codes(trail: Trail) -> list[str]:

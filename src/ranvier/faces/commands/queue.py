@@ -74,7 +74,7 @@ def _check(name: str | None, *, retry: bool, drop: bool, parked: bool) -> None:
     if (retry and drop) or (parked and not drop) or ((retry or drop) and name is None):
         raise BadConfiguration(
             "queue-options",
-            "--retry or --drop, one of them, goes with a destination; --parked with --drop",
+            "give a destination with --retry or with --drop, not both; --parked goes with --drop",
         )
     if name is not None:
         parse_server_name_2014(name)  # a slip of the pen is no empty queue
@@ -100,7 +100,7 @@ async def _retry(federation: Federation, name: str, *, as_json: bool) -> int:
         print(f"nothing waits for {printable(name)}")
     else:
         print(f"{printable(name)} is due now; parked items put back: {back}")
-        print("  The running server tries it within half a minute.")
+        print("  A running server tries it within half a minute.")
     return GOOD if found else NO
 
 
