@@ -92,6 +92,16 @@ async def test_what_was_saved_is_there_after_opening_again(path: Path) -> None:
     await second.close()
 
 
+async def test_a_new_store_is_readable_by_its_owner_only(path: Path) -> None:
+    first = await opening(path)
+    assert {each.stat().st_mode & 0o777 for each in path.parent.iterdir()} == {0o600}
+    await first.close()
+    path.chmod(0o640)
+    second = await opening(path)
+    assert path.stat().st_mode & 0o777 == 0o640  # what was chosen stays
+    await second.close()
+
+
 @pytest.mark.req("D9")
 async def test_pruned_documents_take_their_keys_along(store: SqliteStore, path: Path) -> None:
     await store.keys.save([document(at) for at in range(50)])

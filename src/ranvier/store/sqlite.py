@@ -8,6 +8,8 @@ many deeds share the price.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
 import threading
 from pathlib import Path
@@ -118,6 +120,7 @@ def _connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
 
 
 def _opened(path: Path, step: float, busy_seconds: float) -> sqlite3.Connection:
+    _make_private(path)
     db = sqlite3.connect(path, timeout=step, isolation_level=None)
     try:
         prepare(db, path)
@@ -164,3 +167,12 @@ class SqliteNotes:
 
 def _run(db: sqlite3.Connection, statement: str, row: tuple[object, ...]) -> None:
     db.execute(statement, row)
+
+
+def _make_private(path: Path) -> None:
+    """A new file is its owner's alone: messages of users wait in it.
+
+    SQLite gives its side files the same mode, and a mode that was chosen later stays.
+    """
+    with contextlib.suppress(OSError):  # it is there, or SQLite says what is in the way
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
