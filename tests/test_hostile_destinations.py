@@ -24,7 +24,7 @@ from tests.services.keyrig import KEY
 from tests.services.receiverrig import Rig
 
 US = "us.example"
-PATIENCE = 2.0
+PATIENCE = 8.0
 CHUNK = b"x" * 65_536
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
