@@ -132,7 +132,7 @@ async def load(order: dict[str, Any]) -> dict[str, float]:
         asking = []
         for each in requests:
             _, one = await loop.create_connection(
-                lambda each=each: Asking(each, status, until),  # type: ignore[misc]
+                lambda each=each: Asking(each, status, until),  # type: ignore[misc] # bound now
                 order["ip"],
                 order["port"],
             )

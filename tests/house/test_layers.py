@@ -13,7 +13,7 @@ import sys
 from tests.house.tree import Module, modules
 
 BASE = {"errors", "trail", "limits"}
-CORE = BASE | {"protocol", "plugs", "deeds", "lanes"}
+CORE = BASE | {"protocol", "plugs", "deeds", "lanerows", "lanes"}
 EDGES = {"net", "store", "world"}
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -22,7 +22,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": {"trail"},
     "protocol": BASE,
     "deeds": BASE | {"protocol"},
-    "lanes": BASE | {"protocol", "deeds"},
+    "lanerows": BASE | {"deeds"},
+    "lanes": BASE | {"protocol", "deeds", "lanerows"},
     "plugs": BASE | {"protocol", "deeds"},
     "net": CORE,
     "store": CORE,
@@ -64,7 +65,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "protocol": PURE_ALLOWED | {"cryptography"},
     "plugs": {"msgspec"},
     "deeds": {"msgspec"},
-    "lanes": {"msgspec"},
+    "lanerows": {"msgspec"},
     "limits": {"msgspec"},
     "trail": {"msgspec"},
     "errors": set(),

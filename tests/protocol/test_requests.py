@@ -147,7 +147,7 @@ def test_the_bytes_are_those_of_the_whole_object(
     whole = {"method": method, "uri": target, "origin": origin, "destination": destination}
     spliced = None
     if content is not None:
-        whole["content"] = content  # type: ignore[assignment]
+        whole["content"] = content  # type: ignore[assignment] # any JSON
         spliced = encode_canonical(content)
     assert encode_canonical(whole) == request_bytes(
         method=method, target=target, origin=origin, destination=destination, content=spliced

@@ -189,7 +189,7 @@ async def test_hearing_from_whom_all_is_well_looks_once_in_a_while_and_writes_no
         looks += 1
         return await plain(*about)
 
-    rig.outbox.lanes = lanes  # type: ignore[assignment, method-assign]
+    rig.outbox.lanes = lanes  # type: ignore[assignment, method-assign] # only counted
     for _ in range(100):
         rig.back_offs.heard(NAME)
         await rig.world.clock.sleep(0.1)

@@ -85,7 +85,7 @@ async def test_one_large_body_at_a_time_and_each_client_waits_for_itself() -> No
         return whose
 
     tasks = [
-        asyncio.ensure_future(work.work(each, MIB, lambda each=each: take(each)))  # type: ignore[misc]
+        asyncio.ensure_future(work.work(each, MIB, lambda each=each: take(each)))  # type: ignore[misc] # bound now
         for each in ("a", "a", "a", "b")
     ]
     began = clock.tick()

@@ -44,7 +44,7 @@ def peer(rig: ClientRig) -> MatrixServer:
 async def failed(rig: ClientRig, *args: object, **more: object) -> RanvierError:
     """The error that the request ends in, with the trail of all that was done."""
     with pytest.raises(RanvierError) as caught:
-        await rig.request(*args, **more)  # type: ignore[arg-type]
+        await rig.request(*args, **more)  # type: ignore[arg-type] # any of them
     assert caught.value.trail == rig.recorder.trail
     return caught.value
 

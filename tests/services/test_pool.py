@@ -39,7 +39,7 @@ def rig() -> ClientRig:
 async def borrowed(rig: ClientRig, name: str = NAME, **more: object) -> Borrowed:
     recorder = Recorder(rig.world.clock.tick)
     given = {"trust": WebPki(), "recorder": recorder} | more
-    return await rig.pool.borrow(ServerName(name), **given)  # type: ignore[arg-type]
+    return await rig.pool.borrow(ServerName(name), **given)  # type: ignore[arg-type] # any of them
 
 
 # Who gets which

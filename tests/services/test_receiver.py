@@ -497,7 +497,7 @@ async def test_what_a_third_server_signed_is_taken_from_whoever_brings_it() -> N
     rig.world.dns.address("third.example", "10.0.0.3")
     certificate = rig.world.certificate("third.example")
     rig.world.host("10.0.0.3", 8448, certificate=certificate, serves=rig.peer._serve)
-    rig.peer.document = Third(rig.peer).document  # type: ignore[method-assign]
+    rig.peer.document = Third(rig.peer).document  # type: ignore[method-assign] # another speaks
     event = rig.event(name="third.example", room_id=ROOM)
     assert await rig.receive(rig.transaction(pdus=(event,))) == {id_of(event): {}}
     assert rig.pdus[0].sender == "@u:third.example"

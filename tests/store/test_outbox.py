@@ -141,7 +141,7 @@ async def test_no_deed_walks_through_a_table(store: SqliteStore, name: str) -> N
     marks = statement.count("?")
     row: object = (1,) * marks if marks else dict.fromkeys(NAMED, 1)
     explain = f"EXPLAIN QUERY PLAN {statement}"
-    plan = await store._reader.do(lambda db: db.execute(explain, row).fetchall())  # type: ignore[arg-type]
+    plan = await store._reader.do(lambda db: db.execute(explain, row).fetchall())  # type: ignore[arg-type] # row or names
     steps = [step for *_, step in plan]
     walks = [
         step

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ranvier import lanes
+from ranvier import lanerows
 from ranvier.deeds import OutItem
 from ranvier.errors import QueueFull
-from ranvier.lanes import LaneRow
+from ranvier.lanerows import LaneRow
 from ranvier.limits import Limits, Ms
 from ranvier.store.lanetable import SqliteLaneTable
 
@@ -98,7 +98,7 @@ class _Adding:
 
     def add(self, item: OutItem) -> None:
         payload, size = self._payload(item)
-        key = lanes.replacement_key(item)
+        key = lanerows.replacement_key(item)
         if not key:
             self.put(self.names, kind=item.kind, payload=payload, size=size, expires=item.expires)
             return
@@ -159,7 +159,7 @@ class _Adding:
         if limits is None:
             return None
         if items > limits.outbox_items:
-            return lanes.full_in_all(limits)
+            return lanerows.full_in_all(limits)
         bounds = {"items": limits.outbox_lane_items, "bytes": limits.outbox_lane_bytes}
         row = self._db.execute(_FULL, {"names": self.names, **bounds}).fetchone()
         if row is None:
@@ -168,7 +168,7 @@ class _Adding:
         lane = LaneRow(
             destination=name, waiting=waiting, waiting_bytes=waiting_bytes, parked=parked
         )
-        return lanes.full(lane, 0, 0, limits)
+        return lanerows.full(lane, 0, 0, limits)
 
 
 def _array(names: Sequence[str]) -> str:

@@ -15,15 +15,15 @@ from typing import Any
 import msgspec
 
 from ranvier.deeds import ItemKind, ParkedItem, QueuedItem
-from ranvier.lanes import Freed, LaneRow, Marks, Waiting
+from ranvier.lanerows import Freed, LaneRow, Marks, Waiting
 from ranvier.limits import Ms
 
 _FIELDS = LaneRow.__struct_fields__
 _COLUMNS = ", ".join(_FIELDS)
-LANES = f"SELECT {_COLUMNS} FROM lane "  # noqa: S608
+LANES = f"SELECT {_COLUMNS} FROM lane "  # noqa: S608 - our own columns
 _LANE = LANES + "WHERE destination = ?"
 _KEEP = (
-    f"INSERT INTO lane ({_COLUMNS}) VALUES ({', '.join('?' * len(_FIELDS))}) "  # noqa: S608
+    f"INSERT INTO lane ({_COLUMNS}) VALUES ({', '.join('?' * len(_FIELDS))}) "  # noqa: S608 - our own columns
     "ON CONFLICT (destination) DO UPDATE SET "
     + ", ".join(f"{each} = excluded.{each}" for each in _FIELDS[1:])
 )
@@ -78,7 +78,7 @@ _KINDS = {each.value: each for each in ItemKind}
 
 
 class SqliteLaneTable:
-    """The :class:`ranvier.lanes.LaneTable` of one connection."""
+    """The :class:`ranvier.lanerows.LaneTable` of one connection."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 
-from ranvier import lanes
+from ranvier import lanerows, lanes
 from ranvier.deeds import (
     BackOff,
     LaneState,
@@ -131,7 +131,7 @@ class SqliteOutbox:
         """Who is being held off from. Raises: StoreFault."""
         rows = await self._reader.do(lambda db: db.execute(_BACK_OFFS, (most,)).fetchall())
         held = map(lane_of, rows)
-        return {lane.destination: lanes.back_off(lane) for lane in held}
+        return {lane.destination: lanerows.back_off(lane) for lane in held}
 
     async def lanes(
         self, destination: str | None = None, *, most: int = 1000
@@ -171,7 +171,9 @@ def _asked(
 def _states(db: sqlite3.Connection, destination: str | None, most: int) -> tuple[LaneState, ...]:
     rows = db.execute(*_asked(_ALL_LANES, _ONE_LANE, destination, most)).fetchall()
     table = SqliteLaneTable(db)
-    return tuple(lanes.state(lane, table.oldest(lane.destination)) for lane in map(lane_of, rows))
+    return tuple(
+        lanerows.state(lane, table.oldest(lane.destination)) for lane in map(lane_of, rows)
+    )
 
 
 def _unpark(db: sqlite3.Connection, destination: str, ids: Sequence[int] | None, now: Ms) -> int:

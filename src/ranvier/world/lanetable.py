@@ -8,9 +8,9 @@ from itertools import islice
 
 import msgspec
 
-from ranvier import lanes
+from ranvier import lanerows
 from ranvier.deeds import ItemKind, OutItem, ParkedItem, QueuedItem
-from ranvier.lanes import Freed, LaneRow, Marks, Waiting
+from ranvier.lanerows import Freed, LaneRow, Marks, Waiting
 from ranvier.limits import Limits, Ms
 
 _HEAP_SLACK = 1000
@@ -29,7 +29,7 @@ Kept = dict[int, _Kept]
 
 
 class MemoryLaneTable:
-    """The :class:`ranvier.lanes.LaneTable` in dictionaries, with a heap for what is due."""
+    """The :class:`ranvier.lanerows.LaneTable` in dictionaries, with a heap for what is due."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -100,10 +100,10 @@ class MemoryLaneTable:
         """Every item to every destination, or none. Raises: QueueFull."""
         plan = {name: self._grown(name, items) for name in to}
         if self._total + sum(count for count, _ in plan.values()) > self._limits.outbox_items:
-            raise lanes.full_in_all(self._limits)
+            raise lanerows.full_in_all(self._limits)
         for name, (count, size) in plan.items():
             lane = self.lanes.get(name) or LaneRow(destination=name, due=now)
-            over = lanes.full(lane, count, size, self._limits)
+            over = lanerows.full(lane, count, size, self._limits)
             if over is not None:
                 raise over
         for name in to:
@@ -111,11 +111,11 @@ class MemoryLaneTable:
 
     def _grown(self, name: str, items: Sequence[OutItem]) -> Freed:
         """By how many items and bytes the lane would grow."""
-        marks = lanes.marks(self.lanes.get(name))
+        marks = lanerows.marks(self.lanes.get(name))
         sizes: dict[str, int] = {}  # of what now waits with these keys
         count = size = 0
         for item in items:
-            key = lanes.replacement_key(item)
+            key = lanerows.replacement_key(item)
             found = self._replaced(name, item, marks)
             replaced = sizes.get(key, -1 if found is None else len(found.item.body)) if key else -1
             count += replaced < 0
@@ -141,14 +141,14 @@ class MemoryLaneTable:
         self._total += 1
         kept = _Kept(self._last_id, item, now)
         self._items.setdefault((lane.destination, item.kind), {})[kept.id] = kept
-        if key := lanes.replacement_key(item):
+        if key := lanerows.replacement_key(item):
             self._places[lane.destination, key] = kept
         lane.waiting += 1
         lane.waiting_bytes += len(item.body)
 
     def _replaced(self, name: str, item: OutItem, sealed: Marks) -> _Kept | None:
         """The one that waits unsealed with the same key."""
-        key = lanes.replacement_key(item)
+        key = lanerows.replacement_key(item)
         found = self._places.get((name, key)) if key else None
         return found if found is not None and found.id > sealed.edu else None
 
@@ -188,7 +188,7 @@ class MemoryLaneTable:
     def remove_after(self, destination: str, marks: Marks) -> Freed:
         """Forget the items behind the marks."""
         before = {id(each) for each in self._upto(destination, marks)}
-        rest = [each for each in self._upto(destination, lanes.ALL) if id(each) not in before]
+        rest = [each for each in self._upto(destination, lanerows.ALL) if id(each) not in before]
         return self._take_out(destination, rest)
 
     def expire(self, destination: str, now: Ms) -> Freed:

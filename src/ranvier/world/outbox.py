@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from ranvier import lanes
+from ranvier import lanerows, lanes
 from ranvier.deeds import (
     BackOff,
     LaneState,
@@ -113,7 +113,7 @@ class MemoryOutbox:
         self._check()
         held = [each for each in self._table.lanes.values() if each.held_until]
         held.sort(key=lambda lane: (-lane.held_until, lane.destination))
-        return {lane.destination: lanes.back_off(lane) for lane in held[:most]}
+        return {lane.destination: lanerows.back_off(lane) for lane in held[:most]}
 
     async def lanes(
         self, destination: str | None = None, *, most: int = 1000
@@ -127,7 +127,7 @@ class MemoryOutbox:
         ]
         found.sort(key=lambda lane: (-lane.waiting, lane.destination))
         return tuple(
-            lanes.state(each, self._table.oldest(each.destination)) for each in found[:most]
+            lanerows.state(each, self._table.oldest(each.destination)) for each in found[:most]
         )
 
     async def parked(

@@ -1,6 +1,6 @@
 """Lanes with what waits in them, what was set aside, and what was received.
 
-The columns of ``lane`` are the fields of :class:`ranvier.lanes.LaneRow`. An item's
+The columns of ``lane`` are the fields of :class:`ranvier.lanerows.LaneRow`. An item's
 ``id`` is unique in its lane only: one number serves a whole fan-out.
 """
 
