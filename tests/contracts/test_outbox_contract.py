@@ -33,6 +33,15 @@ from ranvier.plugs import Store
 from tests.contracts.stores import STORES
 
 RULE = SealRule(origin="us.test")
+SETTLEMENTS = (
+    Delivered(),
+    HeldOff(until=Ms(2_000), because="late", failures=9),
+    Refused(until=Ms(2_000), because="late"),
+    Halve(most=1, because="late"),
+    Park(because="late"),
+    Release(),
+)
+"""One of every kind."""
 NOW = Ms(1_000)
 UNTIL = Ms(31_000)
 SMALL = Limits(outbox_lane_items=5, outbox_lane_bytes=100, outbox_items=8)
@@ -246,18 +255,7 @@ async def test_an_expired_lease_is_taken_over_with_the_same_id_and_bytes(outbox:
     assert carried(await settle(outbox, again, Delivered())) == [3]
 
 
-@pytest.mark.parametrize(
-    "settlement",
-    [
-        Delivered(),
-        HeldOff(until=Ms(99), because="late", failures=9),
-        Refused(until=Ms(99), because="late"),
-        Halve(most=1, because="late"),
-        Park(because="late"),
-        Release(),
-    ],
-    ids=lambda each: type(each).__name__,
-)
+@pytest.mark.parametrize("settlement", SETTLEMENTS, ids=lambda each: type(each).__name__)
 async def test_who_has_lost_the_lease_changes_nothing(
     outbox: Outbox, settlement: Settlement
 ) -> None:
@@ -672,18 +670,7 @@ async def test_what_sleeps_sealed_is_dropped_too(outbox: Outbox) -> None:
     assert carried(await taken(outbox)) == [3]
 
 
-@pytest.mark.parametrize(
-    "settlement",
-    [
-        Delivered(),
-        HeldOff(until=Ms(2_000), because="", failures=1),
-        Refused(until=Ms(2_000), because=""),
-        Halve(most=1, because=""),
-        Park(because=""),
-        Release(),
-    ],
-    ids=lambda each: type(each).__name__,
-)
+@pytest.mark.parametrize("settlement", SETTLEMENTS, ids=lambda each: type(each).__name__)
 async def test_what_is_in_flight_is_forgotten_when_it_comes_back(
     outbox: Outbox, settlement: Settlement
 ) -> None:

@@ -118,6 +118,16 @@ def post(world: World) -> Post:
     return Post(world)
 
 
+def after(world: World, seconds: float, outcome: DeliveryOutcome = DeliveryOutcome.LATER) -> Answer:
+    """An answer that takes its time."""
+
+    async def answer(sealed: Sealed) -> DeliveryOutcome:
+        await world.clock.sleep(seconds)
+        return outcome
+
+    return answer
+
+
 async def later(sealed: Sealed) -> DeliveryOutcome:
     return DeliveryOutcome.LATER
 
@@ -227,10 +237,7 @@ async def test_a_poison_item_does_not_hold_up_other_lanes(world: World, post: Po
 async def test_a_destination_that_never_answers_holds_up_nobody_else(
     world: World, post: Post
 ) -> None:
-    async def never(sealed: Sealed) -> DeliveryOutcome:
-        await world.clock.sleep(10**6)
-        return DeliveryOutcome.LATER
-
+    never = after(world, 10**6)
     post.answers["b.test"] = never
     async with working(world, post) as desk:
         await desk.sender.add(["b.test"], [edu(99)])
@@ -245,10 +252,7 @@ async def test_a_destination_that_never_answers_holds_up_nobody_else(
 @pytest.mark.req("D40")
 @pytest.mark.req("SEC-05")
 async def test_many_that_never_answer_leave_places_for_the_others(world: World, post: Post) -> None:
-    async def never(sealed: Sealed) -> DeliveryOutcome:
-        await world.clock.sleep(60)
-        return DeliveryOutcome.LATER
-
+    never = after(world, 60)
     limits = msgspec.structs.replace(LIMITS, outbox_in_flight=4, outbox_in_flight_slow=40)
     names = [f"d{n}.test" for n in range(30)]
     post.answers = dict.fromkeys(names, never)
@@ -265,10 +269,7 @@ async def test_many_that_never_answer_leave_places_for_the_others(world: World, 
 
 
 async def test_there_is_a_bound_for_the_slow_ones_too(world: World, post: Post) -> None:
-    async def never(sealed: Sealed) -> DeliveryOutcome:
-        await world.clock.sleep(60)
-        return DeliveryOutcome.LATER
-
+    never = after(world, 60)
     limits = msgspec.structs.replace(LIMITS, outbox_in_flight=4, outbox_in_flight_slow=6)
     names = [f"d{n}.test" for n in range(30)]
     post.answers = dict.fromkeys(names, never)
@@ -281,10 +282,7 @@ async def test_there_is_a_bound_for_the_slow_ones_too(world: World, post: Post) 
 async def test_two_workers_keep_one_lane_per_destination(world: World, post: Post) -> None:
     names = [f"d{n}.test" for n in range(20)]
 
-    async def slow(sealed: Sealed) -> DeliveryOutcome:
-        await world.clock.sleep(0.3)
-        return DeliveryOutcome.DELIVERED
-
+    slow = after(world, 0.3, DeliveryOutcome.DELIVERED)
     post.answers = dict.fromkeys(names, slow)
     async with working(world, post, "n1") as one, working(world, post, "n2") as two:
         for n in range(40):
@@ -301,10 +299,7 @@ async def test_two_workers_keep_one_lane_per_destination(world: World, post: Pos
 async def test_who_dies_is_followed_by_another_who_sends_the_same_bytes_first(
     world: World, post: Post
 ) -> None:
-    async def never(sealed: Sealed) -> DeliveryOutcome:
-        await world.clock.sleep(10**6)
-        return DeliveryOutcome.LATER
-
+    never = after(world, 10**6)
     post.answers["b.test"] = never
     async with working(world, post, "n1") as one:
         await one.sender.add(["b.test"], [edu(1)])
@@ -322,13 +317,8 @@ async def test_who_dies_is_followed_by_another_who_sends_the_same_bytes_first(
 async def test_a_worker_whose_lease_ran_out_under_it_goes_on_with_the_lane(
     world: World, post: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def never(sealed: Sealed) -> DeliveryOutcome:
-        await world.clock.sleep(10**6)
-        return DeliveryOutcome.LATER
-
-    async def slow(sealed: Sealed) -> DeliveryOutcome:
-        await world.clock.sleep(LIMITS.lease_seconds * 1.5)
-        return DeliveryOutcome.DELIVERED
+    never = after(world, 10**6)
+    slow = after(world, LIMITS.lease_seconds * 1.5, DeliveryOutcome.DELIVERED)
 
     async def no_renewal(node: str, *, until: Any) -> None:
         return None
@@ -348,10 +338,7 @@ async def test_a_worker_whose_lease_ran_out_under_it_goes_on_with_the_lane(
 
 
 async def test_a_lane_that_never_ends_lets_others_pass(world: World, post: Post) -> None:
-    async def slow(sealed: Sealed) -> DeliveryOutcome:
-        await world.clock.sleep(0.01)
-        return DeliveryOutcome.DELIVERED
-
+    slow = after(world, 0.01, DeliveryOutcome.DELIVERED)
     post.answers["b.test"] = slow
     limits = msgspec.structs.replace(LIMITS, outbox_in_flight=1)
     async with working(world, post, limits=limits) as desk:
@@ -421,10 +408,7 @@ async def test_an_attempt_that_breaks_is_one_that_failed(world: World, post: Pos
             raise RuntimeError("no")
         return DeliveryOutcome.DELIVERED
 
-    async def never(sealed: Sealed) -> DeliveryOutcome:
-        await world.clock.sleep(10**6)
-        return DeliveryOutcome.LATER
-
+    never = after(world, 10**6)
     post.answers = {"b.test": breaks, "c.test": never}
     async with working(world, post) as desk:
         await desk.sender.add(["c.test", "b.test"], [edu(1)])
@@ -450,10 +434,7 @@ async def test_the_settlement_says_when_the_next_try_is(world: World, post: Post
 
 
 async def test_who_stops_leaves_his_lanes_to_the_next_at_once(world: World, post: Post) -> None:
-    async def never(sealed: Sealed) -> DeliveryOutcome:
-        await world.clock.sleep(10**6)
-        return DeliveryOutcome.LATER
-
+    never = after(world, 10**6)
     post.answers["b.test"] = never
     async with working(world, post, "n1") as one:
         await one.sender.add(["b.test"], [edu(1)])
