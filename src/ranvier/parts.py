@@ -19,6 +19,7 @@ from ranvier.config import Config
 from ranvier.edges import Edges, load_edge
 from ranvier.limits import Limits
 from ranvier.services.backoff import BackOffs
+from ranvier.services.bodies import BodyWork
 from ranvier.services.client import Client, NoBackOffs
 from ranvier.services.connector import Connector
 from ranvier.services.delivery import Courier
@@ -63,15 +64,22 @@ class Parts:
             limits=limits,
             back_offs=self.back_offs,
         )
+        body_work = BodyWork(clock, limits)
         self.gate = Gate(
             self.keyring,
             frozenset({config.server_name}),
             clock=clock,
             limits=limits,
+            body_work=body_work,
             heard=self.back_offs.heard,
         )
         self.receiver = Receiver(
-            store.inbox, Inspector(self.keyring, hooks, limits, clock), hooks, clock, limits
+            store.inbox,
+            Inspector(self.keyring, hooks, limits, clock),
+            hooks,
+            clock=clock,
+            limits=limits,
+            body_work=body_work,
         )
         # A lane has its own plan for the next try.
         for_lanes = Client(

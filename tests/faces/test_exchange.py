@@ -17,6 +17,7 @@ from ranvier.limits import Limits
 from ranvier.protocol.canonical import JsonObject, encode_canonical
 from ranvier.protocol.edus import Edu
 from ranvier.protocol.names import ServerName
+from ranvier.services.bodies import BodyWork
 from ranvier.services.hooks import Called, Hooks, Query, Reply, TryAgain
 from ranvier.services.identity import Identity
 from ranvier.services.inspector import Inspector
@@ -41,7 +42,14 @@ class Desk:
         self.edus: list[Edu] = []
         self.queries: list[Query] = []
         inspector = Inspector(self.rig.ring, self.hooks, limits, clock)
-        receiver = Receiver(self.rig.world.store.inbox, inspector, self.hooks, clock, limits)
+        receiver = Receiver(
+            self.rig.world.store.inbox,
+            inspector,
+            self.hooks,
+            clock=clock,
+            limits=limits,
+            body_work=BodyWork(clock, limits),
+        )
         exchange = Exchange(self.rig.gate, receiver, self.hooks, TrustBook(rules), limits)
         identity = Identity(ServerName(US), [KEY], clock=clock)
         self.app = FederationApp(identity, exchange=lambda: exchange)

@@ -23,6 +23,7 @@ from ranvier.limits import Limits
 from ranvier.net.clock import SystemClock
 from ranvier.protocol.addresses import Address
 from ranvier.protocol.certificates import fingerprint
+from ranvier.services.bodies import BodyWork
 from ranvier.services.gate import Gate
 from ranvier.services.trust import ClientCertificate, TrustRule
 from ranvier.web import Authenticated, RequireSignature, authenticated
@@ -41,8 +42,13 @@ class Fed:
     def __init__(self, budget: Limits | None = None, *rules: TrustRule) -> None:
         world = World()
         self.peer = Peer(world)
+        clock, limits = SystemClock(), budget or world.limits
         self.gate = Gate(
-            keyring(world, *rules), (US,), clock=SystemClock(), limits=budget or world.limits
+            keyring(world, *rules),
+            (US,),
+            clock=clock,
+            limits=limits,
+            body_work=BodyWork(clock, limits),
         )
 
 

@@ -8,6 +8,7 @@ from ranvier.errors import Unauthenticated
 from ranvier.limits import Limits
 from ranvier.protocol.requests import sign_request
 from ranvier.protocol.signing import SigningKey
+from ranvier.services.bodies import BodyWork
 from ranvier.services.gate import Authenticated, Gate, InboundRequest
 from ranvier.services.trust import TrustRule
 from ranvier.trail import Recorder
@@ -33,6 +34,7 @@ class Rig:
             (US, ALIAS),
             clock=self.world.clock,
             limits=self.limits,
+            body_work=BodyWork(self.world.clock, self.limits),
             heard=self.heard.append,
         )
 

@@ -13,6 +13,7 @@ from ranvier.protocol.events import ParsedPdu, sign_event
 from ranvier.protocol.names import ServerName, parse_server_name
 from ranvier.protocol.room_versions import room_version
 from ranvier.protocol.signing import SigningKey
+from ranvier.services.bodies import BodyWork
 from ranvier.services.gate import Authenticated
 from ranvier.services.hooks import Called, Effects, Hooks
 from ranvier.services.inspector import Inspector
@@ -45,8 +46,9 @@ class Rig:
             inbox or self.world.store.inbox,
             self.inspector,
             self.hooks,
-            self.world.clock,
-            self.limits,
+            clock=self.world.clock,
+            limits=self.limits,
+            body_work=BodyWork(self.world.clock, self.limits),
         )
         self.pdus: list[ParsedPdu] = []
         self.edus: list[Edu] = []

@@ -106,7 +106,8 @@ def _nobody(origin: str) -> None:
 class Gate:
     """Authenticates requests to ``names``; the first is meant if a request names none.
 
-    ``heard`` is told the name of every origin that passes.
+    ``heard`` is told the name of every origin that passes. ``body_work`` is shared with
+    whoever else reads large bodies in this process: one at a time is one in all.
     """
 
     def __init__(
@@ -116,12 +117,13 @@ class Gate:
         *,
         clock: Clock,
         limits: Limits,
+        body_work: BodyWork,
         heard: Callable[[str], None] = _nobody,
     ) -> None:
         self.clock = clock
         self.limits = limits
         self.bodies = Bodies(limits)
-        self._body_work = BodyWork(clock, limits)
+        self._body_work = body_work
         self._keyring = keyring
         self._names = tuple(names)
         self._heard = heard

@@ -62,7 +62,14 @@ class Receiver:
     """Receives transactions. ``counts`` says what was done with items, by reason."""
 
     def __init__(
-        self, inbox: Inbox, inspector: Inspector, hooks: Hooks, clock: Clock, limits: Limits
+        self,
+        inbox: Inbox,
+        inspector: Inspector,
+        hooks: Hooks,
+        *,
+        clock: Clock,
+        limits: Limits,
+        body_work: BodyWork,
     ) -> None:
         self._inbox = inbox
         self._inspector = inspector
@@ -71,7 +78,7 @@ class Receiver:
         self._limits = limits
         self._in_flight: InFlight[tuple[str, str, bytes], bytes] = InFlight()
         self._turns = Turns()
-        self._body_work = BodyWork(clock, limits)
+        self._body_work = body_work
         self.counts: Counter[str] = Counter()
 
     async def receive(self, request: Authenticated, txn_id: str, *, seed: bool = False) -> bytes:
