@@ -475,3 +475,33 @@ async def test_a_handler_of_deliveries_that_does_not_end_holds_its_lane_no_longe
         await desk.sender.add(["b.test"], [pdu(n) for n in range(60)])
         await world.clock.sleep(2 * LIMITS.handler_seconds)
     assert post.numbers() == list(range(60))
+
+
+async def test_a_fault_of_our_own_in_the_look_for_work_is_said_and_ends_nothing(
+    world: World, post: Post, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def breaks() -> None:
+        raise RuntimeError("our bug")
+
+    async with working(world, post) as desk:
+        monkeypatch.setattr(world.store.outbox, "next_due", breaks)
+        await desk.sender.add(["b.test"], [edu(1)])
+        await world.clock.sleep(1)
+        monkeypatch.undo()
+        await desk.sender.add(["b.test"], [edu(2)])
+        await world.clock.sleep(2 * LIMITS.refusal_retry_seconds)
+    assert post.numbers() == [1, 2]
+    assert "our bug" in caplog.text
+
+
+async def test_leases_that_cannot_be_renewed_are_said_so(
+    world: World, post: Post, caplog: pytest.LogCaptureFixture
+) -> None:
+    post.answers["b.test"] = after(world, LIMITS.lease_seconds)
+    async with working(world, post) as desk:
+        await desk.sender.add(["b.test"], [edu(1)])
+        await world.clock.sleep(1)
+        world.store.broken = True
+        await world.clock.sleep(LIMITS.lease_seconds / 2)
+        world.store.broken = False
+    assert "our leases are not renewed" in caplog.text

@@ -137,6 +137,9 @@ class Sender:
             except StoreFault as error:
                 logger.error("the outbox cannot be read: %s", error)
                 seconds = self._limits.refusal_retry_seconds
+            except Exception:  # a fault of our own: said, and not the end of all sending
+                logger.exception("a look for lanes that are due failed")
+                seconds = self._limits.refusal_retry_seconds
             with suppress(TimeoutError):
                 async with self._clock.timeout(seconds):
                     await self._nudged.wait()
@@ -182,8 +185,10 @@ class Sender:
         while await self._aloft.wait():
             await self._clock.sleep(self._limits.lease_seconds / 3)
             if self._flying:
-                with suppress(StoreFault):
+                try:
                     await self._outbox.renew(self._node, until=self._until())
+                except StoreFault as error:  # others may take our lanes over: same id, same bytes
+                    logger.warning("our leases are not renewed: %s", error)
             else:
                 self._aloft.clear()
 
